@@ -1,0 +1,60 @@
+using Orleans.Concurrency;
+
+namespace OrleansCluster;
+
+/// <summary>One scheduling decision and its trace. Keyed by pod uid.</summary>
+[Alias("OrleansCluster.ISchedulingDecisionGrain")]
+public interface ISchedulingDecisionGrain : IGrainWithStringKey
+{
+    /// <summary>Makes one attempt: filter, score, reserve, bind.</summary>
+    [Alias("Decide")]
+    Task<DecisionOutcome> DecideAsync([Immutable] DecisionRequest request, CancellationToken cancellationToken = default);
+
+    /// <summary>All attempts so far, as JSON bytes, or null if there was none.</summary>
+    [Alias("GetTrace"), AlwaysInterleave]
+    Task<byte[]?> GetTraceAsync(CancellationToken cancellationToken = default);
+}
+
+/// <summary>Asks for an attempt.</summary>
+[GenerateSerializer, Immutable, Alias("OrleansCluster.DecisionRequest")]
+public sealed record DecisionRequest
+{
+    /// <summary>`namespace/name` of the pod.</summary>
+    [Id(0)] public required string PodKey { get; init; }
+
+    /// <summary>The pod as JSON bytes with resourceVersion.</summary>
+    [Id(1)] public required byte[] Pod { get; init; }
+
+    /// <summary>How many attempts the queue has counted, this one included.</summary>
+    [Id(2)] public required int Attempt { get; init; }
+}
+
+/// <summary>How an attempt ended.</summary>
+public enum DecisionResult
+{
+    /// <summary>The pod is bound.</summary>
+    Bound,
+
+    /// <summary>No node fits; the pod waits for a change or its back-off.</summary>
+    Unschedulable,
+
+    /// <summary>The pod needs no decision any more (bound by another, deleted, replaced).</summary>
+    Obsolete,
+
+    /// <summary>Something failed that is not the pod's fault; try again soon.</summary>
+    Failed,
+}
+
+/// <summary>Result of an attempt.</summary>
+[GenerateSerializer, Immutable, Alias("OrleansCluster.DecisionOutcome")]
+public sealed record DecisionOutcome
+{
+    /// <summary>How it ended.</summary>
+    [Id(0)] public required DecisionResult Result { get; init; }
+
+    /// <summary>The node, if bound.</summary>
+    [Id(1)] public string Node { get; init; } = "";
+
+    /// <summary>Text for people, such as `0/2 nodes are available: 2 Insufficient cpu.`.</summary>
+    [Id(2)] public string Message { get; init; } = "";
+}
