@@ -1,0 +1,170 @@
+using System.Text.Json.Nodes;
+using OrleansCluster.Api;
+
+namespace OrleansCluster;
+
+/// <summary>
+/// Writes API objects through their grains. A call that timed out or met a dying silo has an unknown outcome; it is repeated with the same uid
+/// and the same body, so that a create that had gone through is recognised as this caller's own, and a conditional write that had gone
+/// through shows itself as a conflict that the caller's next read resolves. Safe for concurrent use.
+/// </summary>
+/// <param name="grains">Where the object grains are reached.</param>
+/// <param name="time">Clock of the back-off.</param>
+/// <param name="user">In whose name to write.</param>
+public sealed class ObjectWriter(IGrainFactory grains, TimeProvider time, UserInfo user)
+{
+    /// <summary>
+    /// Attempts of one call. With the delays below they span about three seconds, longer than a killed silo takes to be declared dead.
+    /// </summary>
+    public const int MaxAttempts = 6;
+
+    /// <summary>Names tried for one `generateName` before AlreadyExists is passed on (27^5 names a prefix: a clash is rare, eight are not).</summary>
+    public const int MaxGeneratedNames = 8;
+
+    private static readonly string[] Groups = [];
+
+    /// <summary>Runs one write and returns the grain's reply, errors included.</summary>
+    /// <exception cref="StatusException">No silo answered: 504 with an unknown outcome.</exception>
+    public async Task<ObjectReply> ExecuteAsync(ObjectKey key, ObjectRequest request, CancellationToken cancellationToken)
+    {
+        var named = request with
+        {
+            UserName = user.Name,
+            UserGroups = user.Groups as string[] ?? [.. user.Groups ?? Groups],
+            UserUid = user.Uid,
+        };
+        var grain = grains.GetGrain<IObjectGrain>(key.ToString());
+        for (var attempt = 1; ; attempt++)
+        {
+            try
+            {
+                return await grain.ExecuteAsync(named, cancellationToken);
+            }
+            catch (Exception error) when (IsUnknownOutcome(error) && !cancellationToken.IsCancellationRequested)
+            {
+                if (attempt == MaxAttempts)
+                    throw new StatusException(StatusError.Timeout("the outcome of the request is unknown: no silo answered for " + key));
+                await Task.Delay(Backoff(attempt), time, cancellationToken);
+            }
+        }
+    }
+
+    /// <summary>Creates an object; with `generateName` and no name it chooses one. Returns it as stored.</summary>
+    /// <exception cref="StatusException">The request was refused.</exception>
+    public async Task<ObjectReply> CreateAsync(ResourceDefinition definition, JsonObject obj, CancellationToken cancellationToken)
+    {
+        var metadata = obj["metadata"] as JsonObject ?? [];
+        var @namespace = (string?)metadata["namespace"] ?? "";
+        var name = (string?)metadata["name"];
+        var prefix = (string?)metadata["generateName"];
+        var body = CanonicalJson.SerializeNode(obj);
+        for (var attempt = 1; ; attempt++)
+        {
+            var chosen = string.IsNullOrEmpty(name) ? GeneratedName.Make(prefix ?? "") : name;
+            var reply = await ExecuteAsync(
+                definition.Key(@namespace, chosen),
+                new ObjectRequest { Verb = ObjectVerb.Create, Body = body, NewUid = Guid.NewGuid(), FieldValidation = FieldValidation.Ignore },
+                cancellationToken);
+            if (reply.Code == 409 && string.IsNullOrEmpty(name) && attempt < MaxGeneratedNames)
+                continue;
+            return Succeed(reply);
+        }
+    }
+
+    /// <summary>Replaces an object.</summary>
+    /// <exception cref="StatusException">The request was refused.</exception>
+    public async Task<ObjectReply> UpdateAsync(ObjectKey key, JsonObject obj, string subresource, CancellationToken cancellationToken) =>
+        Succeed(await ExecuteAsync(
+            key,
+            new ObjectRequest
+            {
+                Verb = ObjectVerb.Update,
+                Subresource = subresource,
+                Body = CanonicalJson.SerializeNode(obj),
+                FieldValidation = FieldValidation.Ignore,
+            },
+            cancellationToken));
+
+    /// <summary>Applies a merge patch.</summary>
+    /// <exception cref="StatusException">The request was refused.</exception>
+    public async Task<ObjectReply> PatchAsync(ObjectKey key, JsonObject mergePatch, string subresource, CancellationToken cancellationToken) =>
+        Succeed(await ExecuteAsync(
+            key,
+            new ObjectRequest
+            {
+                Verb = ObjectVerb.Patch,
+                Subresource = subresource,
+                Body = CanonicalJson.SerializeNode(mergePatch),
+                ContentType = MediaTypes.MergePatch,
+                FieldValidation = FieldValidation.Ignore,
+            },
+            cancellationToken));
+
+    /// <summary>Deletes an object; null if it was not there.</summary>
+    /// <exception cref="StatusException">The request was refused, e.g. by a precondition.</exception>
+    public async Task<ObjectReply?> DeleteAsync(ObjectKey key, DeleteOptions options, CancellationToken cancellationToken)
+    {
+        var reply = await ExecuteAsync(
+            key,
+            new ObjectRequest { Verb = ObjectVerb.Delete, Body = CanonicalJson.SerializeNode(ToJson(options)) },
+            cancellationToken);
+        return reply.Code == 404 ? null : Succeed(reply);
+    }
+
+    private static ObjectReply Succeed(ObjectReply reply) =>
+        reply.GetError() is { } error ? throw new StatusException(error) : reply;
+
+    private static bool IsUnknownOutcome(Exception error) =>
+        error is TimeoutException or SiloUnavailableException or OrleansMessageRejectionException;
+
+    // 50 ms doubling to 1.6 s, each somewhere between half and the whole of it, so that callers of a dead silo do not return in step.
+    private static TimeSpan Backoff(int attempt) =>
+        TimeSpan.FromMilliseconds(50 * (1 << (attempt - 1)) * (0.5 + (Random.Shared.NextDouble() / 2)));
+
+    private static JsonObject ToJson(DeleteOptions options)
+    {
+        var json = new JsonObject { ["kind"] = "DeleteOptions", ["apiVersion"] = "v1" };
+        if (options.GracePeriodSeconds is { } grace)
+            json["gracePeriodSeconds"] = grace;
+        if (options.PropagationPolicy is { } policy)
+            json["propagationPolicy"] = policy;
+        var preconditions = new JsonObject();
+        if (options.PreconditionUid is { } uid)
+            preconditions["uid"] = uid;
+        if (options.PreconditionResourceVersion is { } version)
+            preconditions["resourceVersion"] = version;
+        if (preconditions.Count > 0)
+            json["preconditions"] = preconditions;
+        return json;
+    }
+}
+
+/// <summary>Media types of bodies and patches.</summary>
+public static class MediaTypes
+{
+    /// <summary>Plain JSON.</summary>
+    public const string Json = "application/json";
+
+    /// <summary>RFC 6902.</summary>
+    public const string JsonPatch = "application/json-patch+json";
+
+    /// <summary>RFC 7386.</summary>
+    public const string MergePatch = "application/merge-patch+json";
+
+    /// <summary>Kubernetes' strategic merge patch.</summary>
+    public const string StrategicMergePatch = "application/strategic-merge-patch+json";
+
+    /// <summary>Server-side apply.</summary>
+    public const string ApplyPatch = "application/apply-patch+yaml";
+}
+
+/// <summary>Names made from `generateName` (wire contract, section 5).</summary>
+public static class GeneratedName
+{
+    private const int MaxPrefix = 58;
+    private const string Alphabet = "bcdfghjklmnpqrstvwxz2456789";
+
+    /// <summary>The prefix cut to 58 characters and five characters from an alphabet without vowels and look-alikes.</summary>
+    public static string Make(string prefix) =>
+        string.Concat(prefix.Length > MaxPrefix ? prefix.AsSpan(0, MaxPrefix) : prefix, System.Security.Cryptography.RandomNumberGenerator.GetString(Alphabet, 5));
+}
