@@ -49,7 +49,11 @@ public static class ObjectPipeline
     /// <summary>Create, second half, after admission: defaults again and validation.</summary>
     public static PipelineResult FinishCreate(JsonObject obj, StrategyContext context) => throw new NotSupportedException();
 
-    /// <summary>Update or patch, first half. <paramref name="subresource"/> is empty, `status` or another registered one.</summary>
+    /// <summary>
+    /// Update or patch, first half. <paramref name="subresource"/> is empty, `status`, or another registered one, whose body
+    /// <paramref name="obj"/> then is (a Scale, a Binding): <see cref="ResourceStrategy.ApplySubresource"/> makes the object of it.
+    /// The result's object is what <see cref="FinishUpdate"/> takes.
+    /// </summary>
     public static PipelineResult PrepareUpdate(JsonObject obj, JsonObject old, string subresource, StrategyContext context) => throw new NotSupportedException();
 
     /// <summary>Update, second half, after admission: validation, generation, removal once the last finalizer of a deleted object is gone.</summary>

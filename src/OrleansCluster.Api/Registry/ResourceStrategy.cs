@@ -49,6 +49,17 @@ public abstract class ResourceStrategy
     public virtual void ValidateStatus(JsonObject obj, JsonObject old, FieldErrors errors) { }
 
     /// <summary>
+    /// Applies the body of a subresource other than `status` to the object: a Scale sets `spec.replicas`, a Binding `spec.nodeName`, a Namespace
+    /// sent to `finalize` its `spec.finalizers`. <see cref="ObjectPipeline.PrepareUpdate"/> calls it with a private copy of the stored object.
+    /// </summary>
+    /// <returns>Null, or the error to answer with.</returns>
+    public virtual StatusError? ApplySubresource(JsonObject obj, JsonObject body, string subresource, StrategyContext context) =>
+        StatusError.MethodNotAllowed();
+
+    /// <summary>What a client reads from, and patches through, a subresource: the object itself, or a Scale made from it.</summary>
+    public virtual JsonObject View(JsonObject obj, string subresource) => obj;
+
+    /// <summary>
     /// Grace in seconds for a deletion: null where the kind has no graceful deletion, else what applies given the option (null: none sent).
     /// </summary>
     public virtual long? GracePeriodSeconds(JsonObject obj, long? requested) => null;
