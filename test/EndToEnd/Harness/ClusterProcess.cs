@@ -4,6 +4,7 @@ using System.Net;
 using System.Net.Sockets;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography.X509Certificates;
+using System.Text.Json.Nodes;
 
 namespace OrleansCluster.EndToEnd.Harness;
 
@@ -123,6 +124,18 @@ internal sealed class ClusterProcess : IAsyncDisposable
         return client;
     }
 
+    /// <summary>Waits until the pods of a selection are as wanted, and returns them.</summary>
+    public Task<IReadOnlyList<Pod>> EventuallyPodsAsync(
+        string what, string selection, Func<IReadOnlyList<Pod>, bool> holds, TimeSpan? limit = null) =>
+        Eventually.GetAsync(what, _ => Kubectl.PodsAsync(selection), holds, limit);
+
+    /// <summary>The first node's InternalIP, on which NodePorts answer.</summary>
+    public async Task<string> NodeAddressAsync()
+    {
+        JsonNode node = (await Kubectl.GetAsync("nodes"))["items"]![0]!;
+        return (string)node["status"]!["addresses"]!.AsArray().First(address => (string?)address!["type"] == "InternalIP")!["address"]!;
+    }
+
     /// <summary>SIGTERM; returns how long the process took to end and its exit code. Fails if it does not end by itself.</summary>
     public async Task<(TimeSpan Time, int ExitCode)> StopAsync(TimeSpan limit)
     {
@@ -161,8 +174,6 @@ internal sealed class ClusterProcess : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        if (TestContext.Current.TestState?.Result == TestResult.Failed)
-            TestContext.Current.TestOutputHelper?.WriteLine(LogTail(200));
         if (_process is not null)
         {
             try

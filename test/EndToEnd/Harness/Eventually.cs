@@ -26,7 +26,7 @@ internal static class Eventually
                 T state = await ask(cancellation);
                 if (holds(state))
                     return state;
-                last = state?.ToString() ?? "null";
+                last = Describe(state);
             }
             catch (Exception error) when (error is not GiveUpException && !cancellation.IsCancellationRequested)
             {
@@ -39,6 +39,14 @@ internal static class Eventually
             await Task.Delay(Pause, cancellation);
         }
     }
+
+    private static string Describe<T>(T state) => state switch
+    {
+        null => "null",
+        string text => text,
+        System.Collections.IEnumerable items => "[" + string.Join("; ", items.Cast<object>()) + "]",
+        _ => state.ToString() ?? "null",
+    };
 
     public static Task TrueAsync(string what, Func<CancellationToken, Task<bool>> ask, TimeSpan? limit = null) =>
         GetAsync(what, ask, static answer => answer, limit);
