@@ -1,0 +1,34 @@
+using System.Buffers.Text;
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
+namespace OrleansCluster.Api;
+
+/// <summary>
+/// Makes number nodes that can be read as any numeric type. (A node made from an `int` can only be read as an `int`; one that is backed by
+/// JSON text, as these are, converts.) Small integers share their backing text.
+/// </summary>
+internal static class JsonNumber
+{
+    private static readonly JsonElement[] Small = Enumerable.Range(0, 256)
+        .Select(static n => JsonElement.Parse(n.ToString(CultureInfo.InvariantCulture))).ToArray();
+
+    public static JsonValue Create(long value)
+    {
+        if (value is >= 0 and < 256)
+            return JsonValue.Create(Small[value])!;
+        Span<byte> text = stackalloc byte[20];
+        Utf8Formatter.TryFormat(value, text, out var length);
+        return JsonValue.Create(JsonElement.Parse(text[..length]))!;
+    }
+
+    public static JsonValue Create(double value)
+    {
+        // Shortest text that reads back the same; "1E+20" is valid JSON.
+        var text = value.ToString("R", CultureInfo.InvariantCulture);
+        return JsonValue.Create(JsonElement.Parse(text))!;
+    }
+
+    public static JsonValue Read(ref Utf8JsonReader reader) => JsonValue.Create(JsonElement.ParseValue(ref reader))!;
+}
