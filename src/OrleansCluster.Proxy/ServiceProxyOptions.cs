@@ -90,7 +90,7 @@ public sealed partial class ServiceProxyOptions
         {
             var failures = new List<string>();
             if (!IPNetwork.TryParse(options.ServiceCidr, out var cidr) || cidr.BaseAddress.AddressFamily != AddressFamily.InterNetwork)
-                failures.Add($"ServiceCidr: '{options.ServiceCidr}' is not an IPv4 network such as 10.96.0.0/12 (host bits must be zero).");
+                failures.Add($"ServiceCidr: '{options.ServiceCidr}' is not an IPv4 network such as 10.96.0.0/12.");
             if (!TableNames().IsMatch(options.TableName))
                 failures.Add($"TableName: '{options.TableName}' must be 1 to 32 lower-case letters, digits or underscores and start with a letter.");
             Between(nameof(options.MinSyncInterval), options.MinSyncInterval, TimeSpan.Zero, TimeSpan.FromSeconds(10));

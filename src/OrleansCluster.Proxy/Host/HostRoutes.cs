@@ -1,3 +1,5 @@
+using System.Net;
+
 namespace OrleansCluster.Proxy.Host;
 
 /// <summary>
@@ -8,6 +10,9 @@ internal sealed class HostRoutes(IHostNetwork network, ServiceProxyOptions optio
 {
     // An unassigned routing protocol number (rt_protos leaves 4..253 above the well-known ones free).
     private const string Owner = "96";
+
+    // The ip program refuses a network with host bits; parsing clears them.
+    private readonly string _range = IPNetwork.Parse(options.ServiceCidr).ToString();
 
     /// <summary>
     /// Kernel rules translate a packet only once it has a route. A host without a default route has none for a cluster IP,
@@ -24,7 +29,7 @@ internal sealed class HostRoutes(IHostNetwork network, ServiceProxyOptions optio
         var addresses = await RunAsync(["-4", "-o", "address", "show", "up", "scope", "global"], cancellationToken);
         // "2: eth0    inet 172.30.0.2/24 …"; a host without any address can only loop back.
         var device = addresses.Output.Split('\n')[0].Split(' ', StringSplitOptions.RemoveEmptyEntries).ElementAtOrDefault(1) ?? "lo";
-        var result = await RunAsync(["-4", "route", "replace", options.ServiceCidr, "dev", device, "proto", Owner], cancellationToken);
+        var result = await RunAsync(["-4", "route", "replace", _range, "dev", device, "proto", Owner], cancellationToken);
         if (!result.Succeeded)
             throw new ProxyBackendException($"No route for {options.ServiceCidr} over {device}: {result.Error.Trim()}");
     }
@@ -34,7 +39,7 @@ internal sealed class HostRoutes(IHostNetwork network, ServiceProxyOptions optio
     public async Task<string?> TryMakeServiceRangeLocalAsync(CancellationToken cancellationToken)
     {
         var result = await RunAsync(
-            ["-4", "route", "replace", "local", options.ServiceCidr, "dev", "lo", "proto", Owner], cancellationToken);
+            ["-4", "route", "replace", "local", _range, "dev", "lo", "proto", Owner], cancellationToken);
         return result.Succeeded ? null : result.Error.Trim();
     }
 
