@@ -100,21 +100,22 @@ ensure_dotnet() {
   if have dotnet && dotnet_suits dotnet; then return 0; fi
 
   local folder="$ROOT/.dotnet" version
+  # A minimal machine has no ICU; nothing here needs cultures.
+  export DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1
+  ensure_tools curl:curl
+  if has_apt; then apt_ensure ca-certificates libstdc++6; fi
   if ! { [[ -x "$folder/dotnet" ]] && dotnet_suits "$folder/dotnet"; }; then
     version="$(sed -n 's/.*"version"[^"]*"\([^"]*\)".*/\1/p' "$ROOT/global.json" | head -n 1)"
     step "Installing the .NET SDK $version into .dotnet/"
-    ensure_tools curl:curl
-    if has_apt; then apt_ensure ca-certificates libstdc++6; fi
     local script="$ARTIFACTS/dotnet-install.sh"
     curl -fsSL --retry 3 -o "$script" https://dot.net/v1/dotnet-install.sh ||
       die "Could not fetch Microsoft's .NET install script (https://dot.net/v1/dotnet-install.sh)." \
         "Check the network, or install the .NET SDK $version yourself so that 'dotnet --version' works here."
     run_logged dotnet-install bash "$script" --jsonfile "$ROOT/global.json" --install-dir "$folder" --no-path
-    DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1 dotnet_suits "$folder/dotnet" ||
+    dotnet_suits "$folder/dotnet" ||
       die "The SDK in .dotnet/ does not start." "Remove .dotnet/ and run again; see $LOGS/dotnet-install.log"
   fi
-  # A minimal machine has no ICU; nothing here needs cultures.
-  export DOTNET_ROOT="$folder" PATH="$folder:$PATH" DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1
+  export DOTNET_ROOT="$folder" PATH="$folder:$PATH"
 }
 
 # --- the container engine ------------------------------------------------------------------------------------------
