@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Globalization;
+using System.Security.Cryptography;
 using System.Text;
 
 namespace OrleansCluster.Api;
@@ -25,6 +26,7 @@ public sealed class SchemaCatalog
     private readonly ConcurrentDictionary<string, TypeSchema> _types = new(StringComparer.Ordinal);
     private readonly Dictionary<string, ValueType> _scalars;
     private TypeSchema? _customResource;
+    private string? _tableHash;
 
     private SchemaCatalog(byte[] table)
     {
@@ -54,6 +56,9 @@ public sealed class SchemaCatalog
     public static TypeSchema CustomResource => BuiltIn._customResource ??= new TypeSchema(
         "unstructured", "", "", isKind: true, isAtomic: false, keepsUnknown: true,
         [.. KindFields(), new FieldSchema { JsonName = "metadata", Type = new ValueType(BuiltIn, MetaPackage + ".ObjectMeta"), Ordinal = 2 }], []);
+
+    /// <summary>Names the content of the table: changes whenever a type does.</summary>
+    internal static string TableHash => BuiltIn._tableHash ??= Convert.ToHexString(SHA256.HashData(BuiltIn._table));
 
     /// <summary>Names of all types, unordered.</summary>
     public static IEnumerable<string> TypeNames => BuiltIn._entries.Keys;
