@@ -1,0 +1,74 @@
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.DependencyInjection.Extensions;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+using OrleansCluster.Api;
+
+namespace OrleansCluster.Storage;
+
+/// <summary>Registration of stores and caches.</summary>
+public static class StorageServices
+{
+    /// <summary>
+    /// Makes the embedded store the process's <see cref="IObjectStore"/>. It is opened when the host starts, or when first resolved before that,
+    /// and closed when the container is disposed.
+    /// </summary>
+    public static IServiceCollection AddSqliteObjectStore(this IServiceCollection services, Action<SqliteStoreOptions>? configure = null)
+    {
+        AddShared(services);
+        services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<SqliteStoreOptions>, SqliteStoreOptionsValidator>());
+        services.AddOptions<SqliteStoreOptions>().Configure(options => configure?.Invoke(options)).ValidateOnStart();
+        services.TryAddSingleton<IObjectStore>(provider => SqliteObjectStore.Open(
+            provider.GetRequiredService<IOptions<SqliteStoreOptions>>().Value,
+            provider.GetRequiredService<TimeProvider>(),
+            provider.GetRequiredService<ILogger<SqliteObjectStore>>()));
+        services.TryAddEnumerable(ServiceDescriptor.Singleton<IHostedService, StoreStarter>());
+        return services;
+    }
+
+    /// <summary>Adds <see cref="IResourceCaches"/> over the registered store and <see cref="ResourceRegistry"/>.</summary>
+    public static IServiceCollection AddResourceCaches(this IServiceCollection services, Action<ResourceCacheOptions>? configure = null)
+    {
+        AddShared(services);
+        services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<ResourceCacheOptions>, ResourceCacheOptionsValidator>());
+        services.AddOptions<ResourceCacheOptions>().Configure(options => configure?.Invoke(options)).ValidateOnStart();
+        services.TryAddSingleton<IResourceCaches>(provider => new ResourceCaches(
+            provider.GetRequiredService<ResourceRegistry>(),
+            provider.GetRequiredService<IObjectStore>(),
+            provider.GetRequiredService<IOptions<ResourceCacheOptions>>().Value,
+            provider.GetRequiredService<TimeProvider>(),
+            provider.GetRequiredService<Random>(),
+            provider.GetRequiredService<ILogger<ResourceCaches>>()));
+        return services;
+    }
+
+    /// <summary>Adds the service that removes objects whose time to live has passed (events). For silos.</summary>
+    public static IServiceCollection AddExpirySweeper(this IServiceCollection services, Action<ExpirySweeperOptions>? configure = null)
+    {
+        AddShared(services);
+        services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<ExpirySweeperOptions>, ExpirySweeperOptionsValidator>());
+        services.AddOptions<ExpirySweeperOptions>().Configure(options => configure?.Invoke(options)).ValidateOnStart();
+        services.TryAddEnumerable(ServiceDescriptor.Singleton<IHostedService, ExpirySweeper>());
+        return services;
+    }
+
+    private static void AddShared(IServiceCollection services)
+    {
+        services.AddLogging();
+        services.TryAddSingleton(TimeProvider.System);
+        services.TryAddSingleton(Random.Shared);
+    }
+
+    /// <summary>Opens the store when the host starts, so that an unusable file ends the start and not the first request.</summary>
+    private sealed class StoreStarter(IServiceProvider provider) : IHostedService
+    {
+        public Task StartAsync(CancellationToken cancellationToken)
+        {
+            _ = provider.GetRequiredService<IObjectStore>();
+            return Task.CompletedTask;
+        }
+
+        public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+    }
+}
