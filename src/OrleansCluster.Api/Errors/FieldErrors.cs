@@ -1,3 +1,9 @@
+using System.Globalization;
+using System.Text;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+
 namespace OrleansCluster.Api;
 
 /// <summary>One invalid field: its path, the wire's cause reason and the text after the path.</summary>
@@ -11,6 +17,8 @@ public sealed record FieldError(string Field, string Reason, string Detail);
 /// </summary>
 public sealed class FieldErrors
 {
+    private static readonly JsonSerializerOptions Readable = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
     private readonly List<FieldError> _errors = [];
 
     /// <summary>All errors so far, in the order found.</summary>
@@ -44,6 +52,13 @@ public sealed class FieldErrors
     public void NotFound(FieldPath field, object? value) =>
         Add(field, "FieldValueNotFound", "Not found: " + Show(value));
 
+    /// <summary>The value has a wrong form, told by a check that answers null where it has not.</summary>
+    internal void InvalidIf(string? message, FieldPath field, object? value)
+    {
+        if (message is not null)
+            Invalid(field, value, message);
+    }
+
     /// <summary>The text is too long; the value itself is not repeated.</summary>
     public void TooLong(FieldPath field, int maxLength) =>
         Add(field, "FieldValueTooLong", $"Too long: may not be more than {maxLength} bytes");
@@ -74,11 +89,35 @@ public sealed class FieldErrors
 
     private static string Suffix(string head, string detail) => detail.Length == 0 ? head : $"{head}: {detail}";
 
+    // Texts are quoted as Go's %q does it, numbers and truth values stand bare, anything bigger is shown as its JSON.
     private static string Show(object? value) => value switch
     {
         null => "null",
-        string text => $"\"{text}\"",
+        string text => Quote(text),
         bool flag => flag ? "true" : "false",
+        JsonValue json when json.TryGetValue(out string? text) => Quote(text),
+        JsonNode json => json.ToJsonString(Readable),
         _ => value.ToString() ?? "null",
     };
+
+    private static string Quote(string text)
+    {
+        if (text.AsSpan().IndexOfAnyInRange('\0', '\u001f') < 0 && text.AsSpan().IndexOfAny('"', '\\', '\u007f') < 0)
+            return $"\"{text}\"";
+        var quoted = new StringBuilder(text.Length + 8).Append('"');
+        foreach (var c in text)
+        {
+            _ = c switch
+            {
+                '"' => quoted.Append("\\\""),
+                '\\' => quoted.Append("\\\\"),
+                '\n' => quoted.Append("\\n"),
+                '\r' => quoted.Append("\\r"),
+                '\t' => quoted.Append("\\t"),
+                < ' ' or '\u007f' => quoted.Append(CultureInfo.InvariantCulture, $"\\x{(int)c:x2}"),
+                _ => quoted.Append(c),
+            };
+        }
+        return quoted.Append('"').ToString();
+    }
 }
