@@ -6,5 +6,9 @@ public static class BuiltInResources
     /// <summary>All built-in resources.</summary>
     public static IReadOnlyList<ResourceDefinition> All { get; } =
     [
+        ConfigMapStrategy.Definition,
+        NamespaceStrategy.Definition,
+        NodeStrategy.Definition,
+        PodStrategy.Definition,
     ];
 }
