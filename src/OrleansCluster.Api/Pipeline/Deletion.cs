@@ -18,6 +18,9 @@ internal static class Deletion
     public const string OrphanFinalizer = "orphan";
     public const string ForegroundFinalizer = "foregroundDeletion";
 
+    /// <summary>Most seconds that a deletionTimestamp lies ahead: ten years, beyond any sense and still a time that can be written down.</summary>
+    private const long MaxGrace = 10L * 365 * 24 * 3600;
+
     public static PipelineResult Run(JsonObject old, DeleteOptions options, StrategyContext context)
     {
         if (options.Check() is { } wrong)
@@ -56,19 +59,18 @@ internal static class Deletion
         var held = IsHeld(obj, context.Definition.Strategy);
         if (present == 0 && !held)
             return new PipelineResult(PipelineOutcome.Remove, obj);
-        if (requested is not { } grace || grace >= present)
+        if (requested is not { } grace || grace >= Math.Min(present, MaxGrace))
             return new PipelineResult(PipelineOutcome.Unchanged, obj);
-        var since = (ApiTime.Parse(metadata.GetString("deletionTimestamp")) ?? context.Now) - TimeSpan.FromSeconds(present);
-        metadata["deletionTimestamp"] = ApiTime.Format(since + TimeSpan.FromSeconds(grace));
+        // The timestamp counts from the first deletion, so it moves by the difference.
+        var until = KubernetesTime.TryParse(metadata.GetString("deletionTimestamp"), out var time) ? time : context.Now;
+        metadata["deletionTimestamp"] = KubernetesTime.Format(until - TimeSpan.FromSeconds(Math.Min(present, MaxGrace) - grace));
         metadata["deletionGracePeriodSeconds"] = grace;
         return new PipelineResult(grace == 0 && !held ? PipelineOutcome.Remove : PipelineOutcome.Write, obj);
     }
 
     private static void Mark(JsonObject obj, JsonObject metadata, long grace, StrategyContext context)
     {
-        // Far beyond any sensible grace, and still a time that can be written down.
-        var bounded = Math.Min(grace, 10L * 365 * 24 * 3600);
-        metadata["deletionTimestamp"] = ApiTime.Format(context.Now + TimeSpan.FromSeconds(bounded));
+        metadata["deletionTimestamp"] = KubernetesTime.Format(context.Now + TimeSpan.FromSeconds(Math.Min(grace, MaxGrace)));
         metadata["deletionGracePeriodSeconds"] = grace;
         if (metadata.GetLong("generation") is { } generation and > 0)
             metadata["generation"] = generation + 1;

@@ -61,7 +61,7 @@ public static class ObjectPipeline
         metadata.Remove("deletionGracePeriodSeconds");
         metadata.Remove("selfLink");
         metadata["uid"] = uid.ToString();
-        metadata["creationTimestamp"] = ApiTime.Format(context.Now);
+        metadata["creationTimestamp"] = KubernetesTime.Format(context.Now);
         if (strategy.TracksGeneration)
             metadata["generation"] = 1;
         else

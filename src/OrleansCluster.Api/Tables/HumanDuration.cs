@@ -34,7 +34,7 @@ public static class HumanDuration
     }
 
     /// <summary>Time passed since a time of the wire; `&lt;unknown&gt;` where there is none.</summary>
-    public static string Age(string? since, DateTimeOffset now) => ApiTime.Parse(since) is { } time ? Format(now - time) : "<unknown>";
+    public static string Age(string? since, DateTimeOffset now) => KubernetesTime.TryParse(since, out var time) ? Format(now - time) : "<unknown>";
 
     private static string Join(long big, string bigUnit, long small, string smallUnit) =>
         small == 0 ? $"{big}{bigUnit}" : $"{big}{bigUnit}{small}{smallUnit}";

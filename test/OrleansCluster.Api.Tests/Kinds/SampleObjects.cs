@@ -1,0 +1,57 @@
+using System.Text.Json.Nodes;
+using OrleansCluster.Api;
+
+namespace OrleansCluster.Tests.Api;
+
+/// <summary>One valid, minimal object per kind: what the battery runs over. A kind without one here fails the battery.</summary>
+internal static class SampleObjects
+{
+    private static readonly Dictionary<string, string> Json = new(StringComparer.Ordinal)
+    {
+        ["configmaps"] = """{"data":{"k":"v"}}""",
+        ["namespaces"] = "{}",
+        ["nodes"] = "{}",
+        ["pods"] = """{"spec":{"containers":[{"name":"c","image":"web:1"}]}}""",
+    };
+
+    public static DateTimeOffset Now { get; } = new(2026, 1, 2, 3, 4, 5, TimeSpan.Zero);
+
+    public static JsonObject Make(ResourceDefinition definition)
+    {
+        if (!Json.TryGetValue(definition.Resource, out var json))
+            Assert.Fail($"The battery has no sample of {definition.Resource}: add one to {nameof(SampleObjects)}.");
+        var obj = (JsonObject)JsonNode.Parse(json)!;
+        obj["kind"] = definition.Kind;
+        obj["apiVersion"] = definition.ApiVersion;
+        obj["metadata"] = new JsonObject { ["name"] = "sample" };
+        return obj;
+    }
+
+    public static StrategyContext Context(ResourceDefinition definition, string name = "sample", DateTimeOffset? now = null) =>
+        new(definition, definition.Key("ns", name), UserInfo.ControlPlane, now ?? Now);
+
+    /// <summary>A stored object, at revision 7.</summary>
+    public static JsonObject Stored(ResourceDefinition definition, JsonObject? obj = null)
+    {
+        var context = Context(definition);
+        var prepared = ObjectPipeline.PrepareCreate(obj ?? Make(definition), context, new Guid("11111111-2222-3333-4444-555555555555"));
+        Assert.Null(prepared.Error);
+        var finished = ObjectPipeline.FinishCreate(prepared.Object!, context);
+        Assert.Null(finished.Error);
+        return CanonicalJson.Parse(CanonicalJson.WithRevision(CanonicalJson.Serialize(finished.Object!), 7));
+    }
+
+    public static PipelineResult Update(ResourceDefinition definition, JsonObject obj, JsonObject old, string subresource = "", DateTimeOffset? now = null)
+    {
+        var context = Context(definition, now: now);
+        var prepared = ObjectPipeline.PrepareUpdate((JsonObject)obj.DeepClone(), old, subresource, context);
+        return prepared.Outcome == PipelineOutcome.Error ? prepared : ObjectPipeline.FinishUpdate(prepared.Object!, old, subresource, context);
+    }
+
+    public static PipelineResult Create(ResourceDefinition definition, JsonObject obj)
+    {
+        var context = Context(definition);
+        var prepared = ObjectPipeline.PrepareCreate((JsonObject)obj.DeepClone(), context, new Guid("11111111-2222-3333-4444-555555555555"));
+        return prepared.Outcome == PipelineOutcome.Error ? prepared : ObjectPipeline.FinishCreate(prepared.Object!, context);
+    }
+}
