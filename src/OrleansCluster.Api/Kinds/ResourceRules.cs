@@ -59,11 +59,15 @@ internal static class ResourceRules
         {
             var key = path.Key(name);
             if (NameSyntax.QualifiedName(name) is { } wrong)
+            {
                 errors.Invalid(key, name, wrong);
+            }
             else if (IsNative(name) && name is not ("cpu" or "memory" or "ephemeral-storage") && !name.StartsWith("hugepages-", StringComparison.Ordinal))
+            {
                 errors.Invalid(key, name, name.Contains('/', StringComparison.Ordinal)
                     ? "must be a standard resource for containers"
                     : "must be a standard resource type or fully qualified");
+            }
             if (TryRead(value, out var quantity))
             {
                 if (quantity.Sign < 0)

@@ -139,10 +139,14 @@ internal static class MetadataRules
             orphan |= finalizer == Deletion.OrphanFinalizer;
             foreground |= finalizer == Deletion.ForegroundFinalizer;
             if (NameSyntax.QualifiedName(finalizer) is { } wrong)
+            {
                 errors.Invalid(path, finalizer, wrong);
+            }
             else if (!finalizer.Contains('/', StringComparison.Ordinal)
                 && finalizer is not ("kubernetes" or Deletion.OrphanFinalizer or Deletion.ForegroundFinalizer))
+            {
                 errors.Invalid(path.Index(index), finalizer, "name is neither a standard finalizer name nor is it fully qualified");
+            }
             index++;
         }
         if (orphan && foreground)

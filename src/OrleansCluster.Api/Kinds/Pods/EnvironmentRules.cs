@@ -48,10 +48,14 @@ internal static class EnvironmentRules
             errors.Required(path.Child("containerName"));
         var resource = resourceRef.GetString("resource") ?? "";
         if (resource.Length == 0)
+        {
             errors.Required(path.Child("resource"));
+        }
         else if (!Resources.Contains(resource, StringComparer.Ordinal)
             && !resource.StartsWith("limits.hugepages-", StringComparison.Ordinal) && !resource.StartsWith("requests.hugepages-", StringComparison.Ordinal))
+        {
             errors.NotSupported(path.Child("resource"), resource, Resources);
+        }
     }
 
     private static void ValidateSource(JsonObject source, string value, FieldPath path, FieldErrors errors)

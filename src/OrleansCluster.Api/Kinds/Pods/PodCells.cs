@@ -191,7 +191,9 @@ internal static class PodCells
         {
             if (container.Get("lastState", "terminated")?.Text("finishedAt") is { } text && KubernetesTime.TryParse(text, out var finished)
                 && (LastRestart is null || finished > LastRestart))
+            {
                 LastRestart = finished;
+            }
         }
     }
 }

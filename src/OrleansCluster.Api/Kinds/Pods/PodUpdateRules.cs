@@ -67,7 +67,9 @@ internal static class PodUpdateRules
         {
             if (before.GetObject("state").GetObject("terminated") is not { } terminated
                 || (obj.GetObject("spec").GetString("restartPolicy") == "OnFailure" && terminated.GetLong("exitCode") is not (null or 0)))
+            {
                 continue;
+            }
             foreach (var (index, after) in status.Items("containerStatuses"))
             {
                 if (after.GetString("name") == before.GetString("name") && !after.GetObject("state").Has("terminated"))
