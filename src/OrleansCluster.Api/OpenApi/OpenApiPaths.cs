@@ -70,19 +70,51 @@ internal sealed class OpenApiPaths(Utf8JsonWriter writer, OpenApiSchemas schemas
             PathParameters(resource.Namespaced, named: true);
             writer.WriteEndObject();
         }
+        if (verbs.Contains("watch"))
+            schemas.Include(Meta + "WatchEvent");
         foreach (var sub in resource.Subresources)
         {
+            if (sub.Kind.EndsWith("Options", StringComparison.Ordinal))
+            {
+                Connect(sub, collection, scope + resource.Kind + Pascal(sub.Name), resource.Namespaced);
+                continue;
+            }
             var subGvk = (sub.Group ?? group, sub.Version ?? version, sub.Kind);
             var subType = sub.Kind == resource.Kind && sub.Group is null ? type : schemas.NameOf(subGvk.Item1, subGvk.Item2, sub.Kind, null);
             var name = scope + resource.Kind + Pascal(sub.Name);
             writer.WriteStartObject($"{collection}/{{name}}/{sub.Name}");
             if (sub.Verbs.Contains("create"))
-                Operation("post", sub.Name is "exec" or "attach" or "portforward" or "proxy" ? "connect" : "post", $"create{_name}{name}", subGvk, WriteParameters, subType, subType);
-            ObjectOperations(sub.Verbs, name, subGvk, subType, custom);
+                Operation("post", "post", $"create{_name}{name}", subGvk, WriteParameters, subType, subType);
+            if (sub.Name == "log")
+                Operation("get", "get", $"read{_name}{name}", subGvk, ParametersOf("PodLogOptions"), null, null);
+            else
+                ObjectOperations(sub.Verbs, name, subGvk, subType, custom);
             PathParameters(resource.Namespaced, named: true);
             writer.WriteEndObject();
         }
     }
+
+    /// <summary>A subresource that opens a stream (exec, attach, port-forward, proxy): its options are query parameters, it has no body.</summary>
+    private void Connect(OpenApiSubresource sub, string collection, string name, bool namespaced)
+    {
+        var gvk = (sub.Group ?? group, sub.Version ?? version, sub.Kind);
+        var parameters = ParametersOf(sub.Kind);
+        writer.WriteStartObject($"{collection}/{{name}}/{sub.Name}");
+        foreach (var verb in sub.Verbs)
+        {
+            var method = verb switch { "create" => "post", "update" => "put", _ => verb };
+            Operation(method, "connect", $"connect{_name}{Pascal(method)}{name}", gvk, parameters, null, null);
+        }
+        PathParameters(namespaced, named: true);
+        writer.WriteEndObject();
+    }
+
+    private static string[] ParametersOf(string optionsKind) =>
+    [
+        .. SchemaCatalog.Find("", "v1", optionsKind)?.Fields
+            .Where(static f => f.ProtoNumber > 0)
+            .Select(static f => f.JsonName + f.Type.Kind switch { ValueKind.Bool => ":boolean", ValueKind.Int64 => ":integer", _ => "" }) ?? [],
+    ];
 
     private void ObjectOperations(IReadOnlyList<string> verbs, string name, (string Group, string Version, string Kind) gvk, string? type, bool custom)
     {

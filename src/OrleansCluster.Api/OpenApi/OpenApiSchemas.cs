@@ -41,6 +41,12 @@ internal sealed class OpenApiSchemas(Utf8JsonWriter writer)
     public void WriteReference(string name)
     {
         writer.WriteString("$ref"u8, Root + name);
+        Include(name);
+    }
+
+    /// <summary>Remembers a type that the document has to contain.</summary>
+    public void Include(string name)
+    {
         if (!_written.Contains(name))
             _pending.Add(name);
     }

@@ -1,5 +1,6 @@
 using System.Buffers.Text;
 using System.Globalization;
+using System.Runtime.CompilerServices;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
@@ -11,16 +12,13 @@ namespace OrleansCluster.Api;
 /// </summary>
 internal static class JsonNumber
 {
-    private static readonly JsonElement[] Small = Enumerable.Range(0, 256)
-        .Select(static n => JsonElement.Parse(n.ToString(CultureInfo.InvariantCulture))).ToArray();
+    private static readonly StrongBox<JsonElement>?[] Small = new StrongBox<JsonElement>?[256];
 
     public static JsonValue Create(long value)
     {
         if (value is >= 0 and < 256)
-            return JsonValue.Create(Small[value])!;
-        Span<byte> text = stackalloc byte[20];
-        Utf8Formatter.TryFormat(value, text, out var length);
-        return JsonValue.Create(JsonElement.Parse(text[..length]))!;
+            return JsonValue.Create((Small[value] ??= new StrongBox<JsonElement>(Element(value))).Value)!;
+        return JsonValue.Create(Element(value))!;
     }
 
     public static JsonValue Create(double value)
@@ -31,4 +29,11 @@ internal static class JsonNumber
     }
 
     public static JsonValue Read(ref Utf8JsonReader reader) => JsonValue.Create(JsonElement.ParseValue(ref reader))!;
+
+    private static JsonElement Element(long value)
+    {
+        Span<byte> text = stackalloc byte[20];
+        Utf8Formatter.TryFormat(value, text, out var length);
+        return JsonElement.Parse(text[..length]);
+    }
 }

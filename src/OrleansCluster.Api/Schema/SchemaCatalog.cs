@@ -21,10 +21,11 @@ public sealed class SchemaCatalog
 
     private readonly byte[] _table;
     private readonly Dictionary<string, Entry> _entries;
-    private readonly Dictionary<(string Group, string Version, string Kind), string> _kinds;
+    // By `group/version/kind`.
+    private readonly Dictionary<string, Entry> _kinds;
     private readonly Dictionary<string, Package> _aliases;
     private readonly ConcurrentDictionary<string, TypeSchema> _types = new(StringComparer.Ordinal);
-    private readonly Dictionary<string, ValueType> _scalars;
+    private readonly ValueType?[] _scalars = new ValueType?[(int)ValueKind.Object];
     private TypeSchema? _customResource;
     private string? _tableHash;
 
@@ -32,21 +33,10 @@ public sealed class SchemaCatalog
     {
         _table = table;
         _entries = new Dictionary<string, Entry>(900, StringComparer.Ordinal);
-        _kinds = new Dictionary<(string, string, string), string>(300);
+        _kinds = new Dictionary<string, Entry>(300, StringComparer.Ordinal);
         _aliases = new Dictionary<string, Package>(40, StringComparer.Ordinal);
-        _scalars = new Dictionary<string, ValueType>(StringComparer.Ordinal);
-        foreach (var (code, kind) in Codes)
-            _scalars.Add(code, new ValueType(kind));
         Index();
     }
-
-    private static ReadOnlySpan<(string Code, ValueKind Kind)> Codes => new[]
-    {
-        ("s", ValueKind.String), ("i", ValueKind.Int32), ("l", ValueKind.Int64), ("b", ValueKind.Bool), ("d", ValueKind.Double),
-        ("y", ValueKind.Bytes), ("q", ValueKind.Quantity), ("x", ValueKind.IntOrString), ("t", ValueKind.Time), ("u", ValueKind.MicroTime),
-        ("n", ValueKind.Duration), ("r", ValueKind.RawObject), ("f", ValueKind.FieldSet), ("j", ValueKind.AnyJson),
-        ("A", ValueKind.SchemaOrArray), ("B", ValueKind.SchemaOrBool), ("S", ValueKind.SchemaOrStrings),
-    };
 
     internal static SchemaCatalog BuiltIn => BuiltInCatalog.Value;
 
@@ -64,7 +54,8 @@ public sealed class SchemaCatalog
     public static IEnumerable<string> TypeNames => BuiltIn._entries.Keys;
 
     /// <summary>All kinds with their group and version, unordered.</summary>
-    public static IEnumerable<(string Group, string Version, string Kind)> Kinds => BuiltIn._kinds.Keys;
+    public static IEnumerable<(string Group, string Version, string Kind)> Kinds =>
+        BuiltIn._kinds.Values.Select(static e => (e.Package.Group, e.Package.Version, TypeSchema.ShortNameOf(e.Name)));
 
     /// <summary>Finds the type of a kind among the built-in ones; null if the API has no such kind.</summary>
     /// <param name="group">API group; empty for the core group.</param>
@@ -73,8 +64,8 @@ public sealed class SchemaCatalog
     public static TypeSchema? Find(string group, string version, string kind)
     {
         var catalog = BuiltIn;
-        if (catalog._kinds.TryGetValue((group, version, kind), out var name))
-            return catalog.FindType(name);
+        if (catalog._kinds.TryGetValue(KindKey(group, version, kind), out var entry))
+            return catalog.FindType(entry.Name);
         return Array.IndexOf(CommonKinds, kind) >= 0 ? catalog.FindType($"{MetaPackage}.{kind}") : null;
     }
 
@@ -86,7 +77,7 @@ public sealed class SchemaCatalog
         if (_types.TryGetValue(name, out var type))
             return type;
         // Two threads may read the same type at once; the first result wins, so that references stay unique.
-        return _entries.TryGetValue(name, out var entry) ? _types.GetOrAdd(name, Read(name, entry)) : null;
+        return _entries.TryGetValue(name, out var entry) ? _types.GetOrAdd(name, Read(entry)) : null;
     }
 
     private static SchemaCatalog Load()
@@ -112,7 +103,7 @@ public sealed class SchemaCatalog
     private void Index()
     {
         Package? package = null;
-        string? open = null;
+        Entry? open = null;
         var position = 0;
         while (position < _table.Length)
         {
@@ -123,7 +114,7 @@ public sealed class SchemaCatalog
             if (length > 2 && rest[0] is (byte)'P' or (byte)'T' && rest[1] == (byte)' ')
             {
                 if (open is not null)
-                    _entries[open] = _entries[open] with { End = position };
+                    open.End = position;
                 open = null;
                 var words = Encoding.ASCII.GetString(rest[..length]).Split(' ');
                 if (words[0] == "P")
@@ -139,28 +130,29 @@ public sealed class SchemaCatalog
             position += length + 1;
         }
         if (open is not null)
-            _entries[open] = _entries[open] with { End = _table.Length };
+            open.End = _table.Length;
     }
 
-    private string AddType(Package package, string[] words, int start)
+    private Entry AddType(Package package, string[] words, int start)
     {
         var name = $"{package.Name}.{words[1]}";
         var mark = words.Length > 2 && words[2][0] == '#' ? words[2] : "";
-        _entries.Add(name, new Entry(package, start, start, mark is "#" or "#+", words[^1] == "atomic", null));
+        var entry = new Entry(package, name, start) { IsKind = mark is "#" or "#+", IsAtomic = words[^1] == "atomic" };
+        _entries.Add(name, entry);
         if (mark.Length > 0)
+            _kinds.Add(KindKey(package.Group, package.Version, words[1]), entry);
+        if (mark == "#+")
         {
-            var group = package.Group;
-            _kinds.Add((group, package.Version, words[1]), name);
-            if (mark == "#+")
-            {
-                _kinds.Add((group, package.Version, words[1] + "List"), name + "List");
-                _entries.Add(name + "List", new Entry(package, 0, 0, true, false, name));
-            }
+            var list = new Entry(package, name + "List", start) { IsKind = true, ItemType = name };
+            _entries.Add(list.Name, list);
+            _kinds.Add(KindKey(package.Group, package.Version, words[1] + "List"), list);
         }
-        return name;
+        return entry;
     }
 
-    private TypeSchema Read(string name, Entry entry)
+    private static string KindKey(string group, string version, string kind) => $"{group}/{version}/{kind}";
+
+    private TypeSchema Read(Entry entry)
     {
         var fields = new List<FieldSchema>();
         var inlined = new List<InlinedMessage>();
@@ -184,7 +176,7 @@ public sealed class SchemaCatalog
             foreach (var line in text.Split('\n', StringSplitOptions.RemoveEmptyEntries))
                 ReadLine(entry.Package, line, fields, inlined);
         }
-        return new TypeSchema(name, entry.Package.Group, entry.Package.Version, entry.IsKind, entry.IsAtomic, keepsUnknown: false, fields, inlined);
+        return new TypeSchema(entry.Name, entry.Package.Group, entry.Package.Version, entry.IsKind, entry.IsAtomic, keepsUnknown: false, fields, inlined);
     }
 
     private void ReadLine(Package package, string line, List<FieldSchema> fields, List<InlinedMessage> inlined)
@@ -260,13 +252,55 @@ public sealed class SchemaCatalog
             return new ValueType(ValueKind.Map, ReadType(package, code[2..]));
         var colon = code.IndexOf(':');
         if (colon < 0)
-            return _scalars[code.ToString()];
+            return Scalar(code);
         var owner = colon == 0 ? package : _aliases[code[..colon].ToString()];
         return new ValueType(this, $"{owner.Name}.{code[(colon + 1)..]}");
     }
 
+    private ValueType Scalar(ReadOnlySpan<char> code)
+    {
+        var kind = code switch
+        {
+            "s" => ValueKind.String,
+            "i" => ValueKind.Int32,
+            "l" => ValueKind.Int64,
+            "b" => ValueKind.Bool,
+            "d" => ValueKind.Double,
+            "y" => ValueKind.Bytes,
+            "q" => ValueKind.Quantity,
+            "x" => ValueKind.IntOrString,
+            "t" => ValueKind.Time,
+            "u" => ValueKind.MicroTime,
+            "n" => ValueKind.Duration,
+            "r" => ValueKind.RawObject,
+            "f" => ValueKind.FieldSet,
+            "j" => ValueKind.AnyJson,
+            "A" => ValueKind.SchemaOrArray,
+            "B" => ValueKind.SchemaOrBool,
+            "S" => ValueKind.SchemaOrStrings,
+            _ => throw new InvalidOperationException($"Unknown type in the schema table: {code}"),
+        };
+        return _scalars[(int)kind] ??= new ValueType(kind);
+    }
+
     private sealed record Package(string Name, string Group, string Version);
 
-    /// <summary>Where a type stands in the table; <paramref name="ItemType"/> is set for a List type, which has no lines of its own.</summary>
-    private readonly record struct Entry(Package Package, int Start, int End, bool IsKind, bool IsAtomic, string? ItemType);
+    /// <summary>Where a type stands in the table. (A class, as the dictionaries of classes need no code to be made at start.)</summary>
+    private sealed class Entry(Package package, string name, int start)
+    {
+        public Package Package { get; } = package;
+
+        public string Name { get; } = name;
+
+        public int Start { get; } = start;
+
+        public int End { get; set; }
+
+        public bool IsKind { get; init; }
+
+        public bool IsAtomic { get; init; }
+
+        /// <summary>Type of the items of a List type, which has no lines of its own; else null.</summary>
+        public string? ItemType { get; init; }
+    }
 }
