@@ -15,22 +15,22 @@ public interface IPodNetwork
     /// <summary>Sets up what all pods of the host need (forwarding, rules). Repeats are harmless.</summary>
     Task PrepareHostAsync(CancellationToken cancellationToken);
 
-    /// <summary>Takes a free address of the node's pod subnet; null when the engine assigns it. A full subnet is <see cref="RuntimeFailure.Network"/>.</summary>
-    IPAddress? Reserve(string podUid);
+    /// <summary>Takes a free address of the node's pod subnet for an owner (a sandbox), who has at most one; null when the engine assigns it. A full subnet is <see cref="RuntimeFailure.Network"/>.</summary>
+    IPAddress? Reserve(string owner);
 
     /// <summary>Marks the address of a sandbox found running as taken.</summary>
-    void Restore(string podUid, IPAddress address);
+    void Restore(string owner, IPAddress address);
 
     /// <summary>Connects the network namespace of <see cref="PodAttachment.Pid"/> under the reserved address. Connecting twice is harmless.</summary>
     Task AttachAsync(PodAttachment attachment, CancellationToken cancellationToken);
 
-    /// <summary>Disconnects a pod and gives its address back. Disconnecting twice is harmless.</summary>
-    Task DetachAsync(string podUid, IPAddress address, CancellationToken cancellationToken);
+    /// <summary>Disconnects a sandbox and gives its address back. Disconnecting twice is harmless.</summary>
+    Task DetachAsync(string owner, IPAddress address, CancellationToken cancellationToken);
 }
 
 /// <summary>A sandbox to connect.</summary>
-/// <param name="PodUid">The pod's uid.</param>
+/// <param name="Owner">Whose address it is, as given to <see cref="IPodNetwork.Reserve"/>.</param>
 /// <param name="Pid">A process in the sandbox's network namespace.</param>
 /// <param name="Address">The reserved address.</param>
 /// <param name="HostPorts">Ports of the node that shall lead into the pod.</param>
-public sealed record PodAttachment(string PodUid, int Pid, IPAddress Address, IReadOnlyList<HostPort> HostPorts);
+public sealed record PodAttachment(string Owner, int Pid, IPAddress Address, IReadOnlyList<HostPort> HostPorts);
