@@ -120,6 +120,7 @@ public abstract class ContainerRuntimeBattery : IAsyncLifetime
         Assert.Null(running.FinishedAt);
 
         await Runtime.StartContainerAsync(id, Stop);
+        await FirstOutputAsync(id); // Before that a shell has no handler yet, and process 1 ignores what it does not handle.
         await Runtime.StopContainerAsync(id, Stop);
         var ended = await EndedAsync(id);
         Assert.Equal(143, ended.ExitCode);
@@ -334,6 +335,18 @@ public abstract class ContainerRuntimeBattery : IAsyncLifetime
 
             await changed.WaitAsync(Patience, Stop);
         }
+    }
+
+    /// <summary>Waits until the container has written something.</summary>
+    protected async Task FirstOutputAsync(string id)
+    {
+        using var enough = CancellationTokenSource.CreateLinkedTokenSource(Stop);
+        var pipe = new System.IO.Pipelines.Pipe();
+        await using var writer = pipe.Writer.AsStream();
+        var reading = Runtime.ReadLogsAsync(id, new LogQuery { Follow = true }, writer, writer, enough.Token);
+        await pipe.Reader.ReadAsync(Stop);
+        await enough.CancelAsync();
+        await reading.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     protected async Task<string> LogAsync(string id, LogQuery query)
