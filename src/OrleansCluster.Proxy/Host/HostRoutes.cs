@@ -11,6 +11,9 @@ internal sealed class HostRoutes(IHostNetwork network, ServiceProxyOptions optio
     // An unassigned routing protocol number (rt_protos leaves 4..253 above the well-known ones free).
     private const string Owner = "96";
 
+    // The gateway that pods know, given to the loopback interface where a host has no address at all.
+    private const string LonelyAddress = "169.254.1.1/32";
+
     // The ip program refuses a network with host bits; parsing clears them.
     private readonly string _range = IPNetwork.Parse(options.ServiceCidr).ToString();
 
@@ -27,8 +30,15 @@ internal sealed class HostRoutes(IHostNetwork network, ServiceProxyOptions optio
         if (!string.IsNullOrWhiteSpace(defaultRoute.Output))
             return;
         var addresses = await RunAsync(["-4", "-o", "address", "show", "up", "scope", "global"], cancellationToken);
-        // "2: eth0    inet 172.30.0.2/24 …"; a host without any address can only loop back.
-        var device = addresses.Output.Split('\n')[0].Split(' ', StringSplitOptions.RemoveEmptyEntries).ElementAtOrDefault(1) ?? "lo";
+        // "2: eth0    inet 172.30.0.2/24 …"
+        var device = addresses.Output.Split('\n')[0].Split(' ', StringSplitOptions.RemoveEmptyEntries).ElementAtOrDefault(1);
+        if (device is null)
+        {
+            // A host off every network: masqueraded packets need an address to carry, and pods reach this one already.
+            device = "lo";
+            await RunAsync(["-4", "address", "replace", LonelyAddress, "dev", device, "scope", "global"], cancellationToken);
+        }
+
         var result = await RunAsync(["-4", "route", "replace", _range, "dev", device, "proto", Owner], cancellationToken);
         if (!result.Succeeded)
             throw new ProxyBackendException($"No route for {options.ServiceCidr} over {device}: {result.Error.Trim()}");
@@ -45,6 +55,8 @@ internal sealed class HostRoutes(IHostNetwork network, ServiceProxyOptions optio
 
     public async Task RemoveServiceRouteAsync(CancellationToken cancellationToken)
     {
+        // Fails where it was never added, which is nearly everywhere.
+        await RunAsync(["-4", "address", "delete", LonelyAddress, "dev", "lo"], cancellationToken);
         foreach (var table in (string[])["main", "local"])
         {
             var result = await RunAsync(["-4", "route", "flush", "table", table, "proto", Owner], cancellationToken);

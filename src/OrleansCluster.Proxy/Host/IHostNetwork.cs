@@ -3,6 +3,7 @@ using System.Diagnostics;
 using System.Net;
 using System.Net.NetworkInformation;
 using System.Net.Sockets;
+using System.Runtime.InteropServices;
 
 namespace OrleansCluster.Proxy.Host;
 
@@ -32,6 +33,11 @@ public interface IHostNetwork
     /// <summary>Creates an unbound socket.</summary>
     Socket CreateSocket(AddressFamily family, SocketType type, ProtocolType protocol);
 
+    /// <summary>Creates a netlink socket for blocking use: the kernel answers in the same call, nobody is waited for.</summary>
+    /// <param name="protocol">The netlink protocol number (linux/netlink.h).</param>
+    /// <exception cref="SocketException">Not on this system, or not with this process's rights.</exception>
+    Socket CreateNetlinkSocket(int protocol);
+
     /// <summary>Unicast addresses of all interfaces that are up, loopback included.</summary>
     IReadOnlyList<IPAddress> LocalAddresses();
 
@@ -54,6 +60,21 @@ public sealed class HostNetwork(TimeProvider timeProvider) : IHostNetwork
 
     /// <inheritdoc/>
     public Socket CreateSocket(AddressFamily family, SocketType type, ProtocolType protocol) => new(family, type, protocol);
+
+    /// <inheritdoc/>
+    public Socket CreateNetlinkSocket(int protocol)
+    {
+        const int AfNetlink = 16;
+        const int SockRaw = 3;
+        const int SockCloexec = 0x80000;
+        if (!OperatingSystem.IsLinux())
+            throw new SocketException((int)SocketError.AddressFamilyNotSupported);
+        // The Socket class knows no netlink family, but it does wrap a socket that was made elsewhere.
+        var descriptor = OpenSocket(AfNetlink, SockRaw | SockCloexec, protocol);
+        return descriptor >= 0
+            ? new Socket(new SafeSocketHandle(descriptor, ownsHandle: true))
+            : throw new SocketException(Marshal.GetLastPInvokeError(), "No netlink socket.");
+    }
 
     /// <inheritdoc/>
     public IReadOnlyList<IPAddress> LocalAddresses() =>
@@ -107,6 +128,10 @@ public sealed class HostNetwork(TimeProvider timeProvider) : IHostNetwork
             return new CommandResult(CommandResult.TimedOut, "", $"{program} was killed after {timeout.TotalSeconds:0.#} s.");
         }
     }
+
+    [DllImport("libc", EntryPoint = "socket", SetLastError = true)]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static extern int OpenSocket(int family, int type, int protocol);
 
     private static async Task WriteInputAsync(Process process, string input, CancellationToken cancellationToken)
     {

@@ -24,6 +24,8 @@ internal sealed partial class NftablesBackend(
 {
     private readonly NftScript _script = new(options.TableName);
     private readonly HostRoutes _routes = new(network, options);
+    private readonly Conntrack _conntrack = new(network, logger);
+    private ImmutableArray<ServiceRule> _settledUdp = [];
     private Dictionary<ServicePortKey, (ServiceRule Rule, NftFragment Fragment)> _fragments = [];
 
     // Null = the kernel's state is unknown.
@@ -33,6 +35,7 @@ internal sealed partial class NftablesBackend(
     {
         var desired = Compile(rules);
         var changed = await ApplyAsync(desired, cancellationToken);
+        ForgetStaleFlows(rules);
         // A node port that cannot be opened on loopback is the forwarder's to report and retry; the kernel rules stand.
         return await loopback.SyncAsync(LoopbackNodePorts(rules), cancellationToken) || changed;
     }
@@ -75,6 +78,16 @@ internal sealed partial class NftablesBackend(
         if (applied is null)
             Log.FullSync(logger, options.TableName, desired.Chains.Count, desired.Elements.Count);
         return true;
+    }
+
+    // After the rules, never before: a flow forgotten earlier could be made anew by the old ones.
+    private void ForgetStaleFlows(ImmutableArray<ServiceRule> rules)
+    {
+        ImmutableArray<ServiceRule> udp = [.. rules.Where(static r => r.Key.Protocol == ServiceProtocol.Udp)];
+        if (udp.SequenceEqual(_settledUdp))
+            return;
+        _conntrack.ForgetStale(udp);
+        _settledUdp = udp;
     }
 
     private NftState Compile(ImmutableArray<ServiceRule> rules)

@@ -30,6 +30,8 @@ internal sealed class Netns(string name, string directory = "/run/netns") : IHos
     public Socket CreateSocket(AddressFamily family, SocketType type, ProtocolType protocol) =>
         Inside(() => new Socket(family, type, protocol));
 
+    public Socket CreateNetlinkSocket(int protocol) => Inside(() => _programs.CreateNetlinkSocket(protocol));
+
     public IReadOnlyList<IPAddress> LocalAddresses() => Inside(_programs.LocalAddresses);
 
     public Task<CommandResult> RunAsync(

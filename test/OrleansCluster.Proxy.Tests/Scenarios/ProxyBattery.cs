@@ -168,6 +168,50 @@ public abstract class ProxyBattery : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_datagram_client_that_keeps_its_port_follows_the_endpoints()
+    {
+        var rule = Rule("dns", Web, 1) with { Key = new("default", "dns", "dns", ServiceProtocol.Udp), NodePort = NodePort };
+        await SyncAsync(rule);
+        using var pod = await ConnectAsync(World.Client, Web);
+        using var host = await ConnectAsync(World.Host, Web);
+        using var lan = await ConnectAsync(World.Lan, new(World.HostOnLan, NodePort));
+        foreach (var socket in (Socket[])[pod, host, lan])
+            Assert.Equal("pod1", await AskAsync(socket));
+
+        await SyncAsync(rule with { Endpoints = [World.EndPoint(2)], ExternalEndpoints = [World.EndPoint(2)] });
+        foreach (var socket in (Socket[])[pod, host, lan])
+            Assert.Equal("pod2", await AskAsync(socket));
+
+        static async Task<Socket> ConnectAsync(Netns from, IPEndPoint to)
+        {
+            var socket = from.CreateSocket(AddressFamily.InterNetwork, SocketType.Dgram, ProtocolType.Udp);
+            await socket.ConnectAsync(to, Token);
+            return socket;
+        }
+
+        // A datagram may be lost while the user-space proxy changes over, as any may: its client asks again.
+        static async Task<string> AskAsync(Socket socket)
+        {
+            var buffer = new byte[256];
+            while (true)
+            {
+                await socket.SendAsync("?"u8.ToArray(), Token);
+                using var limit = CancellationTokenSource.CreateLinkedTokenSource(Token);
+                limit.CancelAfter(TimeSpan.FromSeconds(1));
+                try
+                {
+                    var count = await socket.ReceiveAsync(buffer, limit.Token);
+                    return System.Text.Encoding.ASCII.GetString(buffer, 0, count).Split(' ')[0];
+                }
+                catch (OperationCanceledException) when (!Token.IsCancellationRequested)
+                {
+                    // Ask again.
+                }
+            }
+        }
+    }
+
+    [Fact]
     public async Task Datagrams_to_a_service_without_endpoints_are_refused()
     {
         await SyncAsync(Rule("dns", Web) with { Key = new("default", "dns", "dns", ServiceProtocol.Udp) });
@@ -372,6 +416,18 @@ public sealed class NftablesScenarios : ProxyBattery
 
         Assert.Equal(["pod2"], await Ask.NamesAsync(World.Host, Web, 1, Token));
         Assert.DoesNotContain("default/old", await World.Host.ShellAsync("nft list table ip orleanscluster", Token), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_host_without_any_address_but_its_pods_gateway_reaches_services()
+    {
+        await World.Host.ShellAsync("ip link delete lan0", Token);
+        await SyncAsync(Rule("web", Web, 1, 2, 3) with { NodePort = NodePort });
+
+        Assert.Equal(Turns(1), await Ask.NamesAsync(World.Client, Web, 3, Token));
+        Assert.Equal(Turns(1), await Ask.NamesAsync(World.Host, Web, 3, Token));
+        Assert.Equal(Turns(1), await Ask.NamesAsync(World.Pod(1), Web, 3, Token));
+        Assert.Equal(Turns(1), await Ask.NamesAsync(World.Host, new(IPAddress.Loopback, NodePort), 3, Token));
     }
 
     [Fact]
