@@ -14,7 +14,7 @@ internal static class MetadataRules
         ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"];
 
     /// <summary>How the wire shows a resourceVersion that was not given.</summary>
-    public static readonly object ZeroVersion = new BareText("0x0");
+    public static readonly GoText ZeroVersion = GoText.Bare("0x0");
 
     /// <summary>Puts back what the server alone sets; a client that leaves it out means no change.</summary>
     public static void KeepServerSet(JsonObject metadata, JsonObject? old)
@@ -179,10 +179,5 @@ internal static class MetadataRules
             }
             controller ??= name;
         }
-    }
-
-    private sealed record BareText(string Text)
-    {
-        public override string ToString() => Text;
     }
 }

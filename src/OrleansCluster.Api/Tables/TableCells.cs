@@ -25,6 +25,11 @@ internal static class TableCells
             .Select(l => $"{l.Name}={l.Value.GetString()}")));
     }
 
+    /// <summary>The first three of a list, comma-joined, and how many more there are.</summary>
+    public static string FirstThree(IReadOnlyList<string> items) => items.Count <= 3
+        ? string.Join(',', items)
+        : $"{string.Join(',', items.Take(3))} + {items.Count - 3} more...";
+
     /// <summary>Names and images of a pod template's containers, each comma-joined.</summary>
     public static void AddContainersAndImages(this TableRow row, JsonElement? podSpec)
     {

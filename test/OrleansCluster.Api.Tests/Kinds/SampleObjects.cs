@@ -9,8 +9,23 @@ internal static class SampleObjects
     private static readonly Dictionary<string, string> Json = new(StringComparer.Ordinal)
     {
         ["configmaps"] = """{"data":{"k":"v"}}""",
+        ["clusterrolebindings.rbac.authorization.k8s.io"] =
+            """{"roleRef":{"kind":"ClusterRole","name":"r"},"subjects":[{"kind":"User","name":"u"}]}""",
+        ["clusterroles.rbac.authorization.k8s.io"] = """{"rules":[{"verbs":["get"],"nonResourceURLs":["/version"]}]}""",
+        ["endpoints"] = """{"subsets":[{"addresses":[{"ip":"10.1.0.1"}],"ports":[{"port":80}]}]}""",
+        ["endpointslices.discovery.k8s.io"] = """{"addressType":"IPv4","endpoints":[{"addresses":["10.1.0.1"]}],"ports":[{"port":80}]}""",
+        ["events"] = """{"involvedObject":{"kind":"Pod","namespace":"ns","name":"p"},"reason":"Started","message":"m","type":"Normal"}""",
+        ["leases.coordination.k8s.io"] = """{"spec":{"holderIdentity":"me","leaseDurationSeconds":15}}""",
         ["namespaces"] = "{}",
         ["nodes"] = "{}",
+        ["replicationcontrollers"] =
+            """{"spec":{"template":{"metadata":{"labels":{"app":"web"}},"spec":{"containers":[{"name":"c","image":"web:1"}]}}}}""",
+        ["rolebindings.rbac.authorization.k8s.io"] =
+            """{"roleRef":{"kind":"Role","name":"r"},"subjects":[{"kind":"ServiceAccount","name":"sa","namespace":"ns"}]}""",
+        ["roles.rbac.authorization.k8s.io"] = """{"rules":[{"verbs":["get"],"apiGroups":[""],"resources":["pods"]}]}""",
+        ["secrets"] = """{"stringData":{"k":"v"}}""",
+        ["serviceaccounts"] = "{}",
+        ["services"] = """{"spec":{"ports":[{"port":80}],"selector":{"app":"web"}}}""",
         ["pods"] = """{"spec":{"containers":[{"name":"c","image":"web:1"}]}}""",
     };
 
