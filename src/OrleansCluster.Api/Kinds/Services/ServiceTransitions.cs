@@ -28,7 +28,9 @@ internal static class ServiceTransitions
             KeepNodePorts(spec, old);
         if (spec.GetLong("healthCheckNodePort") is null or 0 && spec.GetString("type") == "LoadBalancer" && old.GetString("type") == "LoadBalancer"
             && spec.GetString("externalTrafficPolicy") == "Local")
+        {
             spec.CopyMember("healthCheckNodePort", old);
+        }
     }
 
     /// <summary>Drops what the new type has no use for.</summary>
