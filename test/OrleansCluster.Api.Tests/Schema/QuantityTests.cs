@@ -30,6 +30,7 @@ public sealed class QuantityTests
     [InlineData("1.5Ki", "1536")]
     [InlineData("0.5Ki", "512")]
     [InlineData("1.3Ki", "1332")]
+    [InlineData("1.953125Ki", "2k")]
     [InlineData("1e3", "1e3")]
     [InlineData("1E3", "1e3")]
     [InlineData("12e6", "12e6")]
