@@ -23,11 +23,20 @@ public interface IController
     /// <summary>The resource whose objects it reconciles.</summary>
     string Resource { get; }
 
+    /// <summary>False for a controller whose <see cref="WakeSources"/> say all there is; by default every change of its resource wakes it.</summary>
+    bool WakesOnOwnResource => true;
+
     /// <summary>
     /// Further resources whose changes wake it, and how a changed object maps to the objects to reconcile. Called with every change's new and old
     /// state, on the pump's loop: quick, no I/O beyond the caches.
     /// </summary>
     IReadOnlyList<WakeSource> WakeSources => [];
+
+    /// <summary>
+    /// Least time between two runs for one object: changes within it are answered by one run. Zero by default; controllers that write large
+    /// objects from many small changes (endpoints) set it.
+    /// </summary>
+    TimeSpan MinInterval => TimeSpan.Zero;
 
     /// <summary>
     /// Reconciles one object, which may be gone by now. Throwing means trying again with back-off; <see cref="TerminalException"/> means that

@@ -87,6 +87,9 @@ public interface IResourceCache
     /// <summary>The resource.</summary>
     ResourceDefinition Definition { get; }
 
+    /// <summary>The newest state this process has applied, or null while the cache is still filling. For callers that cannot wait.</summary>
+    ICacheSnapshot? Current { get; }
+
     /// <summary>The newest state this process has applied. Waits only while the cache is still filling.</summary>
     ValueTask<ICacheSnapshot> GetSnapshotAsync(CancellationToken cancellationToken);
 

@@ -53,6 +53,9 @@ internal sealed partial class ResourceCache : IResourceCache, IAsyncDisposable
     /// <inheritdoc/>
     public ResourceDefinition Definition { get; }
 
+    /// <inheritdoc/>
+    public ICacheSnapshot? Current => _snapshot;
+
     /// <summary>Starts to follow the store.</summary>
     public void Start() => _loop = Task.Run(FollowAsync);
 

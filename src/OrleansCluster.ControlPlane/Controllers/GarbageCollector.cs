@@ -1,0 +1,180 @@
+using System.Text.Json.Nodes;
+using OrleansCluster.Api;
+using OrleansCluster.Storage;
+
+namespace OrleansCluster.ControlPlane.Controllers;
+
+/// <summary>
+/// Deletes what its owners have left behind, over the owner references of all kinds, and carries out foreground and orphaning deletions (wire contract,
+/// section 13). Reconciles two sorts of objects: a dependent looks whether its owners are still there; an owner with one of the two
+/// finalizers sees its dependents off. Nothing is deleted on the word of a cache alone: absence is asked of the store's newest revision.
+/// </summary>
+public sealed class GarbageCollector(ResourceRegistry registry, IResourceCaches caches, OwnerIndex index) : IController
+{
+    private const string Foreground = "foregroundDeletion";
+    private const string Orphan = "orphan";
+
+    /// <inheritdoc/>
+    public string Name => "garbage-collector";
+
+    /// <inheritdoc/>
+    public string Resource => "pods";
+
+    /// <inheritdoc/>
+    public bool WakesOnOwnResource => false;
+
+    /// <inheritdoc/>
+    public IReadOnlyList<WakeSource> WakeSources { get; } =
+        [.. registry.All.Where(d => d.Verbs.Contains("delete") && d.TimeToLive is null).Select(d => new WakeSource(d.Resource, wake => Concerned(wake, registry, caches, index)))];
+
+    /// <inheritdoc/>
+    public async Task<ReconcileResult> ReconcileAsync(ObjectKey key, ReconcileContext context)
+    {
+        if (await context.Objects.GetAsync(key, context.CancellationToken) is not { } obj)
+            return ReconcileResult.Done;
+        if (obj.IsDeleting)
+        {
+            var finalizers = Finalizers(obj);
+            if (finalizers.Contains(Orphan))
+                return await OrphanDependentsAsync(obj, context);
+            if (finalizers.Contains(Foreground))
+                return await DeleteDependentsAsync(obj, context);
+            return ReconcileResult.Done;
+        }
+        await CollectAsync(obj, context);
+        return ReconcileResult.Done;
+    }
+
+    private static IEnumerable<ObjectKey> Concerned(WakeEvent wake, ResourceRegistry registry, IResourceCaches caches, OwnerIndex index)
+    {
+        var obj = wake.Object;
+        if (wake.Removed)
+        {
+            foreach (var dependent in index.Dependents(obj.Uid))
+                yield return dependent;
+        }
+        else if (obj.IsDeleting && Finalizers(obj) is var finalizers && (finalizers.Contains(Foreground) || finalizers.Contains(Orphan)))
+        {
+            yield return obj.Key;
+        }
+        if (wake.Previous is not null && !wake.Removed)
+            yield break; // Owners are looked at when an object appears and when it goes.
+        foreach (var reference in OwnerReference.Of(obj))
+        {
+            if (registry.FindByKind(reference.ApiVersion, reference.Kind) is not { } kind)
+                continue;
+            var owner = caches.Get(kind.Resource).Current?.Find(kind.Namespaced ? obj.Key.Namespace : "", reference.Name);
+            if (wake.Removed && owner is { IsDeleting: true } && owner.Uid == reference.Uid)
+                yield return owner.Key; // It may be waiting for this dependent.
+            else if (!wake.Removed && owner?.Uid != reference.Uid)
+                yield return obj.Key; // Born without its owner, as far as this cache knows.
+        }
+    }
+
+    private async Task CollectAsync(ICachedObject obj, ReconcileContext context)
+    {
+        var gone = new List<string>();
+        var present = 0;
+        foreach (var reference in OwnerReference.Of(obj))
+        {
+            if (registry.FindByKind(reference.ApiVersion, reference.Kind) is not { } kind)
+            {
+                present++; // An unknown kind is no proof of absence.
+                continue;
+            }
+            var owners = await caches.Get(kind.Resource).GetLatestAsync(context.CancellationToken);
+            if (owners.Find(kind.Namespaced ? obj.Key.Namespace : "", reference.Name)?.Uid == reference.Uid)
+                present++;
+            else
+                gone.Add(reference.Uid);
+        }
+        if (gone.Count == 0)
+            return;
+        if (present > 0)
+        {
+            await RemoveReferencesAsync(obj, gone.Contains, context);
+            return;
+        }
+        await context.Objects.DeleteAsync(obj.Key, new DeleteOptions(PropagationPolicy: "Background", PreconditionUid: obj.Uid), context.CancellationToken);
+    }
+
+    private async Task<ReconcileResult> DeleteDependentsAsync(ICachedObject owner, ReconcileContext context)
+    {
+        var blocking = 0;
+        foreach (var dependent in await DependentsAsync(owner, context))
+        {
+            if (OwnerReference.Of(dependent).Any(r => r.Uid == owner.Uid && r.BlocksOwnerDeletion))
+                blocking++;
+            if (!dependent.IsDeleting)
+                await context.Objects.DeleteAsync(dependent.Key, new DeleteOptions(PropagationPolicy: "Background", PreconditionUid: dependent.Uid), context.CancellationToken);
+        }
+        if (blocking > 0)
+            return ReconcileResult.After(TimeSpan.FromSeconds(1)); // Usually the last dependent's removal comes first.
+        await RemoveFinalizerAsync(owner, Foreground, context);
+        return ReconcileResult.Done;
+    }
+
+    private async Task<ReconcileResult> OrphanDependentsAsync(ICachedObject owner, ReconcileContext context)
+    {
+        foreach (var dependent in await DependentsAsync(owner, context))
+            await RemoveReferencesAsync(dependent, uid => uid == owner.Uid, context);
+        await RemoveFinalizerAsync(owner, Orphan, context);
+        return ReconcileResult.Done;
+    }
+
+    private async Task<List<ICachedObject>> DependentsAsync(ICachedObject owner, ReconcileContext context)
+    {
+        var dependents = new List<ICachedObject>();
+        // A dependent created just before its owner's deletion may not be in the index yet.
+        await index.CatchUpAsync(context.CancellationToken);
+        foreach (var key in index.Dependents(owner.Uid))
+        {
+            if ((owner.Key.Namespace.Length == 0 || key.Namespace == owner.Key.Namespace)
+                && await context.Objects.GetAsync(key, context.CancellationToken) is { } dependent)
+            {
+                dependents.Add(dependent);
+            }
+        }
+        return dependents;
+    }
+
+    private static async Task RemoveReferencesAsync(ICachedObject dependent, Func<string, bool> remove, ReconcileContext context)
+    {
+        var rest = dependent.ToJson().Items("metadata", "ownerReferences").Where(r => !remove(r.Text("uid"))).Select(r => r.DeepClone()).ToArray();
+        await PatchMetadataAsync(dependent, "ownerReferences", rest, context);
+    }
+
+    private static async Task RemoveFinalizerAsync(ICachedObject obj, string finalizer, ReconcileContext context)
+    {
+        var rest = Finalizers(obj).Where(f => f != finalizer).Select(f => (JsonNode)f!).ToArray();
+        await PatchMetadataAsync(obj, "finalizers", rest, context);
+    }
+
+    private static async Task PatchMetadataAsync(ICachedObject obj, string member, JsonNode[] values, ReconcileContext context)
+    {
+        try
+        {
+            await context.Objects.PatchAsync(
+                obj.Key,
+                new JsonObject
+                {
+                    ["metadata"] = new JsonObject
+                    {
+                        ["uid"] = obj.Uid,
+                        ["resourceVersion"] = obj.Revision.ToString(),
+                        [member] = values.Length == 0 ? null : new JsonArray(values),
+                    },
+                },
+                context.CancellationToken);
+        }
+        catch (StatusException gone) when (gone.Status.Code == 404)
+        {
+            // Removed in the meantime, which was the aim.
+        }
+    }
+
+    private static List<string> Finalizers(ICachedObject obj) =>
+        obj.Bytes.Span.IndexOf("\"finalizers\""u8) < 0
+            ? []
+            : [.. (obj.ToJson()["metadata"]?["finalizers"] as JsonArray ?? []).Select(f => (string?)f ?? "")];
+}

@@ -1,0 +1,212 @@
+using Microsoft.Extensions.Logging;
+using OrleansCluster.Api;
+using OrleansCluster.Storage;
+
+namespace OrleansCluster.ControlPlane.Objects;
+
+/// <summary>
+/// One API object: its single writer. The data path of a write, whose step numbers the code names:
+/// <code>
+///  client ── (1) HTTP: authenticate, authorize, name ──► (2) this grain, one write at a time
+///              (3) load the last committed state (once per activation, or after a conflict)
+///              (4) decode the body by the kind's schema; a patch is applied to (3)
+///              (5) prepare: template and strategy set what no client may choose
+///              (6) admission: defaults that need the cluster, claims, refusals
+///              (7) finish: validate; nothing changed → answer (3)
+///              (8) commit: one atomic step of the store, with the expected revision, claims, fence and queue change
+///  client ◄── (9) answer with the new revision; the change log carries the change to every cache, watcher and controller
+/// </code>
+/// Orleans' single activation is not relied on for safety: if a duplicate activation or a call of unknown outcome committed first, step (8)
+/// finds another revision, and the grain decides again from step (3). A create of unknown outcome recognises its own uid.
+/// Reads interleave with a commit under way and return the last committed state: fields change only after the commit.
+/// </summary>
+[CollectionAgeLimit(Minutes = 2)]
+public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<ObjectGrain> logger) : Grain, IObjectGrain
+{
+    /// <summary>Decisions of one write: a conflict needs a second, a claim in use (a cluster IP) may need a few more.</summary>
+    private const int MaxDecisions = 16;
+
+    private ObjectKey _key;
+    private ResourceDefinition? _definition;
+    private StoredObject? _current;
+    private bool _loaded;
+
+    /// <inheritdoc/>
+    public override Task OnActivateAsync(CancellationToken cancellationToken)
+    {
+        _key = ObjectKey.Parse(this.GetPrimaryKeyString());
+        _definition = services.Registry.Find(_key.Resource);
+        return Task.CompletedTask;
+    }
+
+    /// <inheritdoc/>
+    public async Task<ObjectReply> GetAsync(CancellationToken cancellationToken)
+    {
+        if (_definition is null)
+            return Fail(StatusError.NoSuchPath());
+        try
+        {
+            await LoadAsync(cancellationToken);
+        }
+        catch (StoreUnavailableException error)
+        {
+            return Fail(StoreAway(error));
+        }
+        return _current is null ? Fail(NotFound()) : Succeed(200, _current, []);
+    }
+
+    /// <inheritdoc/>
+    public async Task<ObjectReply> ExecuteAsync(ObjectRequest request, CancellationToken cancellationToken)
+    {
+        if (_definition is null)
+            return Fail(StatusError.NoSuchPath());
+        try
+        {
+            for (var decision = 0; decision < MaxDecisions; decision++)
+            {
+                await LoadAsync(cancellationToken); // (3)
+                if (await TryExecuteAsync(request, decision, cancellationToken) is { } reply)
+                    return reply;
+            }
+            return Fail(StatusError.Modified(_definition.Plural, _definition.Group, _key.Name));
+        }
+        catch (StatusException refused)
+        {
+            return Fail(refused.Status);
+        }
+        catch (StoreUnavailableException error)
+        {
+            _loaded = false;
+            return Fail(StoreAway(error));
+        }
+        catch (OperationCanceledException)
+        {
+            // The commit may have gone through; the next call looks.
+            _loaded = false;
+            throw;
+        }
+        finally
+        {
+            if (_current is null)
+                DeactivateOnIdle(); // Names that do not exist must not fill the memory.
+        }
+    }
+
+    /// <summary>One decision; null asks for another one on fresh state.</summary>
+    private async ValueTask<ObjectReply?> TryExecuteAsync(ObjectRequest request, int decision, CancellationToken cancellationToken)
+    {
+        var definition = _definition!;
+        var current = _current;
+        if (request.Verb == ObjectVerb.Create && current is not null)
+        {
+            var stored = CanonicalJson.Parse(current.Value);
+            return (string?)stored["metadata"]?["uid"] == request.NewUid.ToString()
+                ? Succeed(201, current, []) // Our own create, whose first answer was lost.
+                : Fail(StatusError.AlreadyExists(definition.Plural, definition.Group, _key.Name));
+        }
+        if (current is null && request.Verb != ObjectVerb.Create)
+            return Fail(NotFound());
+
+        var write = new ObjectWrite(definition, _key, request, current, decision, services);
+        var result = await write.DecideAsync(cancellationToken); // (4) to (7)
+        switch (result.Outcome)
+        {
+            case PipelineOutcome.Error:
+                return Fail(result.Error!, write.Warnings);
+            case PipelineOutcome.Unchanged:
+                return Succeed(200, current!, write.Warnings, request.Subresource);
+        }
+
+        var removal = result.Outcome == PipelineOutcome.Remove;
+        var value = CanonicalJson.Serialize(result.Object!);
+        var created = request.Verb == ObjectVerb.Create;
+        if (request.DryRun)
+            return DryRun(created ? 201 : 200, value, current, removal, write.Warnings, request.Subresource);
+
+        var commit = new Commit
+        {
+            Resource = definition.Resource,
+            Key = _key.StorageKey,
+            Kind = removal ? CommitKind.Delete : CommitKind.Put,
+            Value = value,
+            ExpectedRevision = current?.Revision ?? 0,
+            Claims = removal ? null : write.Claims,
+            Fence = write.Fence,
+            Queue = services.Effects.Queue(definition.Resource, removal ? null : result.Object, write.Old),
+        };
+        var committed = await services.Store.CommitAsync(commit, cancellationToken); // (8)
+        switch (committed.Outcome)
+        {
+            case CommitOutcome.Committed:
+                var next = new StoredObject(commit.Key, committed.Revision, value);
+                _current = removal ? null : next;
+                return Succeed(created ? 201 : 200, next, write.Warnings, request.Subresource) with { Removed = removal }; // (9)
+            case CommitOutcome.RevisionConflict:
+                Log.Conflict(logger, _key, commit.ExpectedRevision, committed.Revision);
+                _loaded = false;
+                return null;
+            case CommitOutcome.ClaimConflict:
+                return write.ClaimRefused(committed.Detail ?? "") is { } error ? Fail(error, write.Warnings) : null;
+            default:
+                return Fail(StatusError.Conflict(definition.Plural, definition.Group, _key.Name,
+                    "the node has been taken over since it promised the place; the pod will be scheduled again"));
+        }
+    }
+
+    private async ValueTask LoadAsync(CancellationToken cancellationToken)
+    {
+        if (_loaded)
+            return;
+        var stored = await services.Store.GetAsync(_key.Resource, _key.StorageKey, cancellationToken);
+        if (_loaded)
+            return; // A read that interleaved has loaded, and a write may have committed since.
+        _current = stored;
+        _loaded = true;
+    }
+
+    private ObjectReply DryRun(int code, byte[] value, StoredObject? current, bool removal, List<string> warnings, string subresource)
+    {
+        // A create that was not made has no resourceVersion.
+        var bytes = current is null ? value : CanonicalJson.WithRevision(value, current.Revision);
+        return new ObjectReply
+        {
+            Code = code,
+            Object = services.View(bytes, _definition!, subresource),
+            Revision = current?.Revision ?? 0,
+            Warnings = [.. warnings],
+            Removed = removal,
+        };
+    }
+
+    private ObjectReply Succeed(int code, StoredObject stored, List<string> warnings, string subresource = "") => new()
+    {
+        Code = code,
+        Object = services.View(CanonicalJson.WithRevision(stored.Value, stored.Revision), _definition!, subresource),
+        Revision = stored.Revision,
+        Warnings = warnings.Count == 0 ? [] : [.. warnings],
+    };
+
+    private static ObjectReply Fail(StatusError error, List<string>? warnings = null) => new()
+    {
+        Code = error.Code,
+        Error = CanonicalJson.SerializeNode(error.ToJson()),
+        Warnings = warnings is null or [] ? [] : [.. warnings],
+    };
+
+    private StatusError NotFound() => StatusError.NotFound(_definition!.Plural, _definition.Group, _key.Name);
+
+    private StatusError StoreAway(StoreUnavailableException error)
+    {
+        Log.StoreAway(logger, _key, error);
+        return StatusError.Timeout("the store does not answer; the outcome of the request is unknown");
+    }
+
+    private static partial class Log
+    {
+        [LoggerMessage(LogLevel.Debug, "{Key}: expected revision {Expected}, found {Found}; deciding again")]
+        public static partial void Conflict(ILogger logger, ObjectKey key, long expected, long found);
+
+        [LoggerMessage(LogLevel.Warning, "{Key}: the store does not answer")]
+        public static partial void StoreAway(ILogger logger, ObjectKey key, Exception error);
+    }
+}
