@@ -66,6 +66,11 @@ public static class ObjectDecoder
         {
             return new DecodeResult(new DecodeError(DecodeErrorKind.Syntax, $"yaml: line {e.Start.Line}: {e.Message}"));
         }
+        catch (Exception e) when (e is not OutOfMemoryException)
+        {
+            // The YAML parser fails with whatever it stumbles over on some malformed documents (found by fuzzing).
+            return new DecodeResult(new DecodeError(DecodeErrorKind.Syntax, "yaml: the document is malformed"));
+        }
         return DecodeJson(json, type);
     }
 

@@ -162,13 +162,24 @@ public readonly struct Quantity : IEquatable<Quantity>, IComparable<Quantity>
         var negative = _nano < 0;
         var amount = negative ? -_nano : _nano;
         var format = Format;
-        // A binary quantity below 1Ki would need rounding or look odd; the API writes it in decimal.
+        // A binary quantity below 1Ki would need rounding or look odd; the API writes it in decimal. So is one that is no multiple of 1Ki, for
+        // without a suffix it would be read back as a decimal one.
         if (format == QuantityFormat.BinarySI && amount < (Int128)1024 * NanoPerUnit)
+        {
             format = QuantityFormat.DecimalSI;
+        }
+        else if (format == QuantityFormat.BinarySI)
+        {
+            amount = DivideUp(amount, NanoPerUnit);
+            if (amount % 1024 != 0)
+            {
+                format = QuantityFormat.DecimalSI;
+                amount *= NanoPerUnit;
+            }
+        }
         string suffix;
         if (format == QuantityFormat.BinarySI)
         {
-            amount = DivideUp(amount, NanoPerUnit);
             var step = 0;
             while (step < BinarySuffixes.Length - 1 && amount % 1024 == 0)
             {

@@ -6,7 +6,7 @@ namespace OrleansCluster.Storage;
 /// An item is in exactly one of three sets: ready (by priority, then age), delayed (by due time) or leased (by end of lease). Callers hold the
 /// resource's lock.
 /// </summary>
-/// <param name="firstLeaseId">Lease ids count from here. The time of start, in ticks, keeps them apart from those of an earlier process.</param>
+/// <param name="firstLeaseId">Lease ids count from here: the number of this start in the upper half keeps them apart from those of an earlier process.</param>
 internal sealed class LeaseQueue(long firstLeaseId)
 {
     private long _lastLeaseId = firstLeaseId;

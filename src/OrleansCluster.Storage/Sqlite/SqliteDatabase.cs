@@ -29,6 +29,8 @@ internal sealed class SqliteDatabase : IDisposable
     private const int RevisionBits = 44;
 
     private const string Schema = """
+        CREATE TABLE starts(count INTEGER NOT NULL);
+        INSERT INTO starts VALUES(0);
         CREATE TABLE resources(id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, revision INTEGER NOT NULL, compacted INTEGER NOT NULL);
         CREATE TABLE log(id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, previous INTEGER NOT NULL, key TEXT NOT NULL, claims TEXT, value BLOB NOT NULL);
         CREATE TABLE queue(sequence INTEGER PRIMARY KEY, resource INTEGER NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL,
@@ -39,9 +41,10 @@ internal sealed class SqliteDatabase : IDisposable
 
     private readonly SqliteConnection _connection;
 
-    private SqliteDatabase(SqliteConnection connection)
+    private SqliteDatabase(SqliteConnection connection, long starts)
     {
         _connection = connection;
+        Starts = starts;
         Begin = new SqliteStatement(connection, "BEGIN IMMEDIATE");
         Commit = new SqliteStatement(connection, "COMMIT");
         InsertResource = new SqliteStatement(connection, "INSERT INTO resources VALUES(?, ?, 0, 0)");
@@ -54,6 +57,9 @@ internal sealed class SqliteDatabase : IDisposable
         SetFence = new SqliteStatement(connection, "INSERT INTO fences VALUES(?1, ?2, ?3) ON CONFLICT DO UPDATE SET value = ?3");
         SetAcknowledged = new SqliteStatement(connection, "INSERT INTO consumer_groups VALUES(?1, ?2, ?3) ON CONFLICT DO UPDATE SET acknowledged = ?3");
     }
+
+    /// <summary>How often the file has been opened for writing, this time included.</summary>
+    public long Starts { get; }
 
     public SqliteStatement Begin { get; }
     public SqliteStatement Commit { get; }
@@ -97,7 +103,8 @@ internal sealed class SqliteDatabase : IDisposable
                 Execute(connection, $"BEGIN IMMEDIATE; {Schema} PRAGMA user_version = {SchemaVersion}; COMMIT;");
             else if (version != SchemaVersion)
                 throw new StoreUnavailableException($"'{path}' has schema version {version}; this program reads version {SchemaVersion}.");
-            return new SqliteDatabase(connection);
+            Execute(connection, "UPDATE starts SET count = count + 1");
+            return new SqliteDatabase(connection, Scalar(connection, "SELECT count FROM starts"));
         }
         catch (SqliteException e)
         {

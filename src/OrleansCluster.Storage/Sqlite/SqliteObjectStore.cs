@@ -40,7 +40,7 @@ public sealed partial class SqliteObjectStore : IObjectStore
         _privateDirectory = privateDirectory;
         _time = time;
         _maxGroup = options.MaxGroup;
-        _resources = new SqliteResources(options, time.GetUtcNow().UtcTicks);
+        _resources = new SqliteResources(options, database.Starts << 32);
         _resources.Load(database.Load(out var nextSequence));
         _readers = new ReaderPool(path, options.ReadConnections);
         _writer = new StoreWriter(
@@ -50,6 +50,14 @@ public sealed partial class SqliteObjectStore : IObjectStore
 
     /// <summary>The writer, for tests.</summary>
     internal StoreWriter Writer => _writer;
+
+    /// <summary>Who holds which claim, for tests.</summary>
+    internal IReadOnlyDictionary<string, string> ClaimOwners(string resource)
+    {
+        var state = Resource(resource);
+        lock (state.Gate)
+            return new Dictionary<string, string>(state.ClaimOwners, StringComparer.Ordinal);
+    }
 
     /// <summary>Opens a store, reads its log and starts its writer. Blocks while it reads: about 1 s per GB of log.</summary>
     /// <exception cref="StoreUnavailableException">The file is in use by another process, unreadable, or of another version.</exception>
