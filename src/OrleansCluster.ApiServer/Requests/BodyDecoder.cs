@@ -1,0 +1,19 @@
+using OrleansCluster.Api;
+
+namespace OrleansCluster.ApiServer;
+
+/// <summary>YAML and protobuf bodies as JSON, by the decoders of the schema.</summary>
+internal sealed class BodyDecoder : IBodyDecoder
+{
+    /// <inheritdoc/>
+    public byte[] YamlToJson(ReadOnlySpan<byte> yaml) =>
+        // Untyped: the object's grain decodes with the type and reports unknown members.
+        ToJson(ObjectDecoder.DecodeYaml(yaml, SchemaCatalog.CustomResource));
+
+    /// <inheritdoc/>
+    public byte[] ProtobufToJson(ReadOnlySpan<byte> protobuf) => ToJson(ObjectDecoder.DecodeProtobuf(protobuf));
+
+    private static byte[] ToJson(DecodeResult result) => result.Object is { } obj
+        ? CanonicalJson.SerializeNode(obj)
+        : throw new StatusException(StatusError.BadRequest(result.Error?.Message ?? "the body cannot be decoded"));
+}
