@@ -44,9 +44,14 @@ internal sealed class DiscoveryHandler(DiscoveryDocuments documents)
                         $"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
                 }
                 else if (core)
+                {
                     await Replies.WriteAsync(context, 200, DiscoveryDocuments.CoreVersions(context.Request.Host.Value ?? ""));
+                }
                 else
+                {
                     await WriteAsync(context, documents.Plain(trimmed)!, MediaTypes.Json);
+                }
+
                 return true;
             default:
                 if (documents.Plain(trimmed) is not { } document)

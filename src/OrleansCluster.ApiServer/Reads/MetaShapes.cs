@@ -66,7 +66,10 @@ internal sealed class MetaShapes(TimeProvider time)
                 writer.WriteEndArray();
             }
             else
+            {
                 writer.WriteNullValue();
+            }
+
             writer.WriteStartArray("rows"u8);
             writer.Flush();
         }
@@ -190,6 +193,6 @@ internal sealed class ScaleTable : ITableSource
         row.Add((string?)node["metadata"]?["name"]);
         row.Add((long?)node["spec"]?["replicas"] ?? 0);
         row.Add((long?)node["status"]?["replicas"] ?? 0);
-        row.Add(Age.Since((string?)node["metadata"]?["creationTimestamp"], now));
+        row.Add(HumanDuration.Age((string?)node["metadata"]?["creationTimestamp"], now));
     }
 }

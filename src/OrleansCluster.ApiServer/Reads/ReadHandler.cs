@@ -36,7 +36,9 @@ internal sealed class ReadHandler(IResourceCaches caches, ReadStates states, Lis
         var found = state.Find(definition.Namespaced ? info.Namespace : "", info.Name)
             ?? throw new StatusException(StatusError.NotFound(definition.Plural, definition.Group, info.Name));
         if (info.Subresource.Length == 0 || info.Subresource == "status")
+        {
             await WriteObjectAsync(request, 200, found.Bytes, format);
+        }
         else
         {
             var view = definition.Strategy.View(CanonicalJson.Parse(found.Bytes.Span), info.Subresource);

@@ -151,9 +151,13 @@ internal readonly record struct BodyHead(string ApiVersion, string Kind, string 
             while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
             {
                 if (reader.ValueTextEquals("apiVersion"u8))
+                {
                     apiVersion = Text(ref reader);
+                }
                 else if (reader.ValueTextEquals("kind"u8))
+                {
                     kind = Text(ref reader);
+                }
                 else if (reader.ValueTextEquals("metadata"u8))
                 {
                     reader.Read();
@@ -175,7 +179,9 @@ internal readonly record struct BodyHead(string ApiVersion, string Kind, string 
                     }
                 }
                 else
+                {
                     SkipValue(ref reader);
+                }
             }
             if (reader.TokenType != JsonTokenType.EndObject || reader.Read())
                 throw Unrecognized(json, expectedKind, "unexpected end of JSON input");

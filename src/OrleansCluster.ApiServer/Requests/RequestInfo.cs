@@ -79,7 +79,9 @@ internal static class RequestInfoParser
         var group = "";
         string version;
         if (segments.Next() is "api" && segments.Next() is { Length: > 0 } coreVersion)
+        {
             version = coreVersion;
+        }
         else if (path.StartsWith("/apis/", StringComparison.Ordinal))
         {
             segments = new Segments(path);
@@ -88,7 +90,9 @@ internal static class RequestInfoParser
             version = segments.Next() ?? "";
         }
         else
+        {
             return NonResource(method, path);
+        }
 
         var resource = segments.Next();
         if (version.Length == 0 || resource is null or "")

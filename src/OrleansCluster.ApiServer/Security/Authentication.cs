@@ -162,14 +162,18 @@ internal sealed class StaticTokens
                 i++;
             }
             else if (c == '"')
+            {
                 quoted = !quoted;
+            }
             else if (c == ',' && !quoted)
             {
                 fields.Add(field.ToString().Trim());
                 field.Clear();
             }
             else
+            {
                 field.Append(c);
+            }
         }
         fields.Add(field.ToString().Trim());
         return fields;

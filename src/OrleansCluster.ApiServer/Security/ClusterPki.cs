@@ -198,8 +198,9 @@ public sealed class ClusterPki : IDisposable
         }
         var now = _time.GetUtcNow();
         var end = now + LeafLifetime;
-        if (end > _authority.NotAfter)
-            end = _authority.NotAfter;
+        var authorityEnd = new DateTimeOffset(_authority.NotAfter);
+        if (end > authorityEnd)
+            end = authorityEnd;
         using var certificate = request.Create(_authority, now - Backdate, end, SerialNumber());
         return certificate.CopyWithPrivateKey(key);
     }

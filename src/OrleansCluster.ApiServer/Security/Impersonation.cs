@@ -34,7 +34,10 @@ internal sealed class Impersonation(RbacAuthorizer authorizer)
                 named.AddRange(["system:serviceaccounts", "system:serviceaccounts:" + ns]);
         }
         else
+        {
             await RequireAsync(real, "", "users", "", user, cancellationToken);
+        }
+
         foreach (var group in groups)
         {
             await RequireAsync(real, "", "groups", "", group ?? "", cancellationToken);

@@ -137,7 +137,9 @@ internal sealed record PolicyRule
             // `*/scale` is that subresource of every resource.
             if (candidate.StartsWith("*/", StringComparison.Ordinal) && resource.EndsWith(candidate[1..], StringComparison.Ordinal)
                 && resource.IndexOf('/', StringComparison.Ordinal) == resource.Length - candidate.Length + 1)
+            {
                 return true;
+            }
         }
         return false;
     }

@@ -116,7 +116,10 @@ internal sealed partial class PodStreamHandler : IDisposable
             || !endpoints.TryGetProperty("kubeletEndpoint", out var endpoint)
             || !endpoint.TryGetProperty("Port", out var port)
             || !port.TryGetInt32(out var number))
+        {
             throw new StatusException(StatusError.ServiceUnavailable($"node {nodeName} has not told where its agent listens"));
+        }
+
         var host = "127.0.0.1";
         if (status.TryGetProperty("addresses", out var addresses))
         {
@@ -190,7 +193,9 @@ internal sealed partial class PodStreamHandler : IDisposable
                 if (name.Equals("Authorization", StringComparison.OrdinalIgnoreCase)
                     || name.Equals("Cookie", StringComparison.OrdinalIgnoreCase)
                     || name.StartsWith("Impersonate-", StringComparison.OrdinalIgnoreCase))
+                {
                     proxyRequest.Headers.Remove(name);
+                }
             }
         }
     }

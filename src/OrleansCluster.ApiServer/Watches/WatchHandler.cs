@@ -61,7 +61,9 @@ internal sealed partial class WatchHandler(
             await ReadStates.NotOlderThanAsync(cache, revision, request.Aborted);
         }
         else
+        {
             start = (await cache.GetLatestAsync(request.Aborted)).Revision;
+        }
 
         var response = request.Response;
         response.StatusCode = 200;
@@ -266,9 +268,13 @@ internal sealed partial class WatchHandler(
                     WriteEvent("DELETED"u8, change.Object.Bytes);
             }
             else if (matches)
+            {
                 WriteEvent(matched ? "MODIFIED"u8 : "ADDED"u8, change.Object.Bytes);
+            }
             else if (matched)
+            {
                 WriteEvent("DELETED"u8, RevisionSplice.Replace(change.Previous!.Bytes.Span, change.Revision));
+            }
         }
 
         /// <summary>(3) One event: the object's bytes are those every reader shares.</summary>
@@ -278,7 +284,9 @@ internal sealed partial class WatchHandler(
             Output.Write(type);
             Output.Write("\",\"object\":"u8);
             if (format.Shape == BodyShape.Object)
+            {
                 Output.Write(obj.Span);
+            }
             else
             {
                 shapes.WriteOne(Output, format, request.Definition, _table, obj, options.IncludeObject, withColumns: !_columnsSent);
