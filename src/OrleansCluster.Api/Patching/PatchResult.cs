@@ -41,9 +41,9 @@ internal sealed class PatchException(StatusError error) : Exception(error.Messag
 {
     public StatusError Error { get; } = error;
 
-    public static PatchException BadRequest(string message) => new(StatusError.BadRequest(message));
+    public static PatchException BadRequest(string message) => new(StatusError.BadRequest(DecodeResult.Shorten(message)));
 
-    public static PatchException Invalid(string message) => new(new StatusError(422, "Invalid", message));
+    public static PatchException Invalid(string message) => new(new StatusError(422, "Invalid", DecodeResult.Shorten(message)));
 
     public static PatchException TooLarge(string message) => new(new StatusError(413, "RequestEntityTooLarge", message));
 }

@@ -36,8 +36,15 @@ public sealed class DecodeResult
 
     internal DecodeResult(DecodeError error)
     {
-        Error = error;
+        Error = error with { Message = Shorten(error.Message) };
         StrictErrors = [];
+    }
+
+    /// <summary>Cuts a text that quotes the body, so that an answer is never as large as the request.</summary>
+    internal static string Shorten(string text)
+    {
+        const int Longest = 1024;
+        return text.Length <= Longest ? text : text[..Longest] + "...";
     }
 
     /// <summary>The object; null where <see cref="Error"/> is set.</summary>

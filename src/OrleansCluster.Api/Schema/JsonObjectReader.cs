@@ -15,6 +15,9 @@ internal ref struct JsonObjectReader
 {
     private const int MaxStrictErrors = 100;
 
+    /// <summary>Repeated reports cost the making of their text, so there is an end to them even if none is new.</summary>
+    private const int MaxReports = 2_000;
+
     private readonly ReadOnlySpan<byte> _input;
     private Utf8JsonReader _reader;
     private JsonNode?[] _slots;
@@ -24,6 +27,7 @@ internal ref struct JsonObjectReader
     private TypeSchema? _owner;
     private int _values;
     private List<string>? _strict;
+    private int _reports;
 
     public JsonObjectReader(ReadOnlySpan<byte> utf8, int values = 0)
     {
@@ -367,7 +371,7 @@ internal ref struct JsonObjectReader
     private void SkipUnknown()
     {
         // The text is made only where it will be kept.
-        if (_strict is null || _strict.Count < MaxStrictErrors)
+        if (_reports < MaxReports && (_strict is null || _strict.Count < MaxStrictErrors))
         {
             Push(_reader.GetString()!, isField: false);
             Report("unknown");
@@ -388,9 +392,9 @@ internal ref struct JsonObjectReader
     private void Report(string what)
     {
         _strict ??= [];
-        if (_strict.Count >= MaxStrictErrors)
+        if (_strict.Count >= MaxStrictErrors || ++_reports > MaxReports)
             return;
-        var text = $"{what} field \"{PathText()}\"";
+        var text = DecodeResult.Shorten($"{what} field \"{PathText()}\"");
         if (!_strict.Contains(text))
             _strict.Add(text);
     }

@@ -50,6 +50,7 @@ internal static class YamlToJson
         // Anchored nodes being recorded, with the depth at which each ends.
         private readonly List<(List<ParsingEvent> Events, int Depth)> _recording = [];
         private long _replayed;
+        private int _events;
 
         public void Run()
         {
@@ -57,6 +58,8 @@ internal static class YamlToJson
             while (parser.MoveNext())
             {
                 var current = parser.Current!;
+                if (++_events > ObjectDecoder.MaxValues)
+                    throw Bad("the object has too many values");
                 switch (current)
                 {
                     case DocumentStart:

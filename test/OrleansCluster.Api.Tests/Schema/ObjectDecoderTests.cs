@@ -121,6 +121,26 @@ public sealed class ObjectDecoderTests
         Assert.Equal(100, ObjectDecoder.DecodeJson(Encoding.UTF8.GetBytes(json), Pod).StrictErrors.Count);
     }
 
+    [Theory]
+    [InlineData("""{"metadata":{"creationTimestamp":"%"}}""")]
+    [InlineData("""{"spec":{"priority":%}}""")]
+    [InlineData("""{"spec":{"containers":[{"livenessProbe":{"tcpSocket":{"port":%}}}]}}""")]
+    [InlineData("""{"metadata":{"labels":{"%":1}}}""")]
+    public void Decode_ErrorAboutALongText_IsShort(string template)
+    {
+        var result = ObjectDecoder.DecodeJson(Encoding.UTF8.GetBytes(template.Replace("%", new string('1', 100_000), StringComparison.Ordinal)), Pod);
+
+        Assert.InRange(result.Error!.Message.Length, 1, 1100);
+    }
+
+    [Fact]
+    public void Decode_LongUnknownName_IsReportedShort()
+    {
+        var result = ObjectDecoder.DecodeJson(Encoding.UTF8.GetBytes("{\"" + new string('x', 100_000) + "\":1}"), Pod);
+
+        Assert.InRange(Assert.Single(result.StrictErrors).Length, 1, 1100);
+    }
+
     [Fact]
     public void Decode_CustomResource_KeepsWhatItDoesNotKnow()
     {
