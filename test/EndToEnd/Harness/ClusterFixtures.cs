@@ -1,3 +1,6 @@
+// Processes, signals and kernel rules: these tests are for the systems the cluster runs on.
+[assembly: System.Runtime.Versioning.UnsupportedOSPlatform("windows")]
+
 // Two cores, one engine, one set of kernel rules: clusters of these tests take turns.
 [assembly: Xunit.v3.Parallelization(Mode = Xunit.Sdk.ParallelMode.None)]
 
