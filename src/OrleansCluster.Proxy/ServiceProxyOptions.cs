@@ -70,7 +70,7 @@ public sealed partial class ServiceProxyOptions
     /// <summary>User space: most TCP connections at a time; beyond, new ones wait in the listen queue. Default: 10,000.</summary>
     public int MaxConnections { get; set; } = 10_000;
 
-    /// <summary>User space: most UDP clients remembered per listener; beyond, datagrams of new clients are dropped. Default: 4,096.</summary>
+    /// <summary>User space: most UDP clients remembered per listener; beyond, the one silent longest is forgotten. Default: 4,096.</summary>
     public int MaxUdpClients { get; set; } = 4_096;
 
     /// <summary>User space: how long a UDP client without datagrams stays with its endpoint. Default: 30 s, as in the kernel.</summary>

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Net;
 using System.Net.Sockets;
 
@@ -16,6 +17,7 @@ internal sealed class UdpForwarding : IListener
     private readonly CancellationTokenSource _stop = new();
     private readonly Lock _lock = new();
     private readonly Dictionary<IPEndPoint, Session> _sessions = [];
+    private readonly List<Task> _ending = []; // Of evicted sessions; guarded by _lock.
     private readonly Task _receiving;
     private readonly Task _sweeping;
 
@@ -42,7 +44,7 @@ internal sealed class UdpForwarding : IListener
         await Task.WhenAll(_receiving, _sweeping);
         Task[] answering;
         lock (_lock)
-            answering = [.. _sessions.Values.Select(static s => s.Answering)];
+            answering = [.. _ending, .. _sessions.Values.Select(static s => s.Answering)];
         End(static _ => true);
         await Task.WhenAll(answering);
         _stop.Dispose();
@@ -83,8 +85,10 @@ internal sealed class UdpForwarding : IListener
                 return known;
             }
 
-            if (_sessions.Count >= _context.Options.MaxUdpClients || Balancer.Next(client.Address) is not { } endpoint)
+            if (Balancer.Next(client.Address) is not { } endpoint)
                 return null;
+            if (_sessions.Count >= _context.Options.MaxUdpClients)
+                Evict();
             var socket = _context.Network.CreateSocket(endpoint.AddressFamily, SocketType.Dgram, ProtocolType.Udp);
             try
             {
@@ -103,17 +107,36 @@ internal sealed class UdpForwarding : IListener
         }
     }
 
+    // Caller holds the lock. Most clients ask once and are done (DNS), so the one silent longest is the one to give up.
+    private void Evict()
+    {
+        var oldest = _sessions.Values.MinBy(static s => s.LastUsed)!;
+        _sessions.Remove(oldest.Client);
+        oldest.Socket.Dispose();
+        _ending.Add(oldest.Answering);
+        _ending.RemoveAll(static t => t.IsCompleted);
+    }
+
     private async Task AnswerAsync(Session session)
     {
-        // The largest answer is not known before; the buffer lives as long as the client does, at most MaxUdpClients of them.
-        var buffer = new byte[MaxDatagram];
         try
         {
             while (true)
             {
-                var count = await session.Socket.ReceiveAsync(buffer.AsMemory(), _stop.Token);
-                session.LastUsed = _context.TimeProvider.GetTimestamp();
-                await _socket.SendToAsync(buffer.AsMemory(0, count), session.Client, _stop.Token);
+                // Looking without taking waits for a datagram, so that only clients being answered hold a buffer, which
+                // must have room for the largest there is.
+                await session.Socket.ReceiveAsync(Memory<byte>.Empty, SocketFlags.Peek, _stop.Token);
+                var buffer = ArrayPool<byte>.Shared.Rent(MaxDatagram);
+                try
+                {
+                    var count = await session.Socket.ReceiveAsync(buffer.AsMemory(), _stop.Token);
+                    session.LastUsed = _context.TimeProvider.GetTimestamp();
+                    await _socket.SendToAsync(buffer.AsMemory(0, count), session.Client, _stop.Token);
+                }
+                finally
+                {
+                    ArrayPool<byte>.Shared.Return(buffer);
+                }
             }
         }
         catch (Exception e) when (e is SocketException or ObjectDisposedException or OperationCanceledException)

@@ -15,7 +15,7 @@ namespace OrleansCluster.Proxy.Tests.UserSpace;
 public sealed class ForwarderTests : IAsyncLifetime
 {
     private readonly HostNetwork _network = new(TimeProvider.System);
-    private readonly ServiceProxyOptions _options = new() { DrainTimeout = TimeSpan.FromSeconds(20), MaxConnections = 2 };
+    private readonly ServiceProxyOptions _options = new() { DrainTimeout = TimeSpan.FromSeconds(20), MaxConnections = 2, MaxUdpClients = 2 };
     private readonly List<NameServer> _servers = [];
     private Forwarder? _forwarder;
 
@@ -144,6 +144,17 @@ public sealed class ForwarderTests : IAsyncLifetime
         await sending;
 
         Assert.Equal(Size + "pod1 127.0.0.1\n".Length, total);
+    }
+
+    [Fact]
+    public async Task More_datagram_clients_than_remembered_are_all_answered()
+    {
+        var cluster = IPEndPoint.Parse("198.51.100.10:53");
+        var key = new ServicePortKey("default", "dns", "dns", ServiceProtocol.Udp);
+        await _forwarder!.SyncAsync([Forward(cluster) with { Service = key, MayMap = true }], Token);
+        var mapped = _forwarder.Mapped[(cluster, ServiceProtocol.Udp)];
+
+        Assert.Equal(ProxyBattery.Turns(4), await Ask.NamesAsync(_network, mapped, 12, Token, udp: true));
     }
 
     [Fact]
