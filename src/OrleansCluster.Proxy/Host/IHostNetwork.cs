@@ -38,7 +38,10 @@ public interface IHostNetwork
     /// <exception cref="SocketException">Not on this system, or not with this process's rights.</exception>
     Socket CreateNetlinkSocket(int protocol);
 
-    /// <summary>Unicast addresses of all interfaces that are up, loopback included.</summary>
+    /// <summary>
+    /// Unicast addresses of all interfaces, loopback included, without IPv6 link-local ones (they need a scope, and come
+    /// and go with the carrier). An address is this host's even while its interface is down.
+    /// </summary>
     IReadOnlyList<IPAddress> LocalAddresses();
 
     /// <summary>Runs a program with the text as its standard input. A failure is a result, not an exception.</summary>
@@ -80,9 +83,9 @@ public sealed class HostNetwork(TimeProvider timeProvider) : IHostNetwork
     public IReadOnlyList<IPAddress> LocalAddresses() =>
     [
         .. NetworkInterface.GetAllNetworkInterfaces()
-            .Where(static i => i.OperationalStatus is OperationalStatus.Up or OperationalStatus.Unknown)
             .SelectMany(static i => i.GetIPProperties().UnicastAddresses)
             .Select(static a => a.Address)
+            .Where(static a => !a.IsIPv6LinkLocal)
             .Distinct(),
     ];
 

@@ -36,7 +36,7 @@ internal static class ForwardPlan
 
             // An answer to a datagram must come from the address that was asked, which only a socket bound to it ensures;
             // a TCP connection keeps its address by itself.
-            IEnumerable<IPAddress> nodeAddresses = rule.Key.Protocol == ServiceProtocol.Udp ? localAddresses.Where(IsOffered) : [IPAddress.Any];
+            IEnumerable<IPAddress> nodeAddresses = rule.Key.Protocol == ServiceProtocol.Udp ? localAddresses : [IPAddress.Any];
             foreach (var ip in nodeAddresses)
                 Add(rule, ip, rule.NodePort, external: true);
         }
@@ -55,7 +55,4 @@ internal static class ForwardPlan
                 listen, rule.Key, external && !isShared, endpoints, rule.Affinity, MayMap: !external));
         }
     }
-
-    // Link-local IPv6 addresses need a scope and are not node addresses.
-    private static bool IsOffered(IPAddress ip) => !ip.IsIPv6LinkLocal;
 }

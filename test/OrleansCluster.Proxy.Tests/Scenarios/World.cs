@@ -62,6 +62,24 @@ internal sealed class World : IAsyncDisposable
             _servers.Remove(server);
             await server.DisposeAsync();
         }
+
+        // The kernel closes a listener a moment after its last user let go of it; until then it still accepts.
+        while (await AcceptsAsync())
+            await Task.Yield();
+
+        async Task<bool> AcceptsAsync()
+        {
+            using var socket = Host.CreateSocket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+            try
+            {
+                await socket.ConnectAsync(EndPoint(number));
+                return true;
+            }
+            catch (SocketException)
+            {
+                return false;
+            }
+        }
     }
 
     public async ValueTask DisposeAsync()
