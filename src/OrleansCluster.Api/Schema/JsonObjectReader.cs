@@ -1,7 +1,4 @@
 using System.Buffers;
-using System.Buffers.Text;
-using System.Globalization;
-using System.Text;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 
@@ -11,7 +8,7 @@ namespace OrleansCluster.Api;
 /// The JSON half of <see cref="ObjectDecoder"/>. Values of an object are gathered in slots, one per field of its type, and added in the
 /// type's order at the end; slots of nested objects lie behind each other in one rented array.
 /// </summary>
-internal ref struct JsonObjectReader
+internal ref partial struct JsonObjectReader
 {
     private const int MaxStrictErrors = 100;
 
@@ -74,20 +71,6 @@ internal ref struct JsonObjectReader
         var value = ReadRaw();
         _reader.Read();
         return value;
-    }
-
-    /// <summary>Words a syntax error; the reader must still stand where it failed.</summary>
-    public readonly string Explain(JsonException error)
-    {
-        var at = 0;
-        for (var line = error.LineNumber ?? 0; line > 0; line--)
-            at += _input[at..].IndexOf((byte)'\n') + 1;
-        at += (int)(error.BytePositionInLine ?? 0);
-        if (at < _input.Length && _input[at] is (byte)'[' or (byte)'{' && _reader.CurrentDepth >= ObjectDecoder.MaxDepth - 1)
-            return "exceeded max depth";
-        return at >= _input.Length
-            ? "unexpected end of JSON input"
-            : string.Create(CultureInfo.InvariantCulture, $"invalid character '{(char)_input[at]}' at offset {at}");
     }
 
     private JsonObject ReadObject(TypeSchema type)
@@ -183,33 +166,6 @@ internal ref struct JsonObjectReader
         }
     }
 
-    private JsonValue? ReadInteger(ValueType type, bool omitsZero)
-    {
-        long number;
-        var valid = _reader.TokenType == JsonTokenType.Number;
-        if (!valid)
-            throw Mismatch(type);
-        if (type.Kind == ValueKind.Int32)
-        {
-            valid = _reader.TryGetInt32(out var small);
-            number = small;
-        }
-        else
-        {
-            valid = _reader.TryGetInt64(out number);
-        }
-        if (!valid)
-            throw Mismatch(type);
-        return omitsZero && number == 0 ? null : JsonNumber.Create(number);
-    }
-
-    private JsonValue? ReadDouble(ValueType type, bool omitsZero)
-    {
-        if (_reader.TokenType != JsonTokenType.Number || !_reader.TryGetDouble(out var number) || !double.IsFinite(number))
-            throw Mismatch(type);
-        return omitsZero && number == 0 ? null : JsonNumber.Read(ref _reader);
-    }
-
     private JsonArray? ReadList(ValueType type, bool omitsZero)
     {
         if (_reader.TokenType != JsonTokenType.StartArray)
@@ -249,62 +205,6 @@ internal ref struct JsonObjectReader
         if (omitsZero && map.Count == 0)
             return null;
         return sorted ? map : Sort(map);
-    }
-
-    private JsonValue ReadQuantity()
-    {
-        if (_reader.TokenType is not (JsonTokenType.String or JsonTokenType.Number))
-            throw new DecodeException(DecodeErrorKind.Type, Quantity.FormatError);
-        if (!_reader.ValueIsEscaped && Quantity.IsCanonical(_reader.ValueSpan))
-            return JsonValue.Create(Encoding.ASCII.GetString(_reader.ValueSpan));
-        var text = _reader.TokenType == JsonTokenType.String ? _reader.GetString()!.Trim() : Encoding.ASCII.GetString(_reader.ValueSpan);
-        return Quantity.TryParse(text, out var quantity, out var error)
-            ? JsonValue.Create(quantity.ToString())
-            : throw new DecodeException(DecodeErrorKind.Type, error);
-    }
-
-    private JsonValue? ReadIntOrString(bool omitsZero)
-    {
-        if (_reader.TokenType == JsonTokenType.String)
-            return omitsZero && _reader.ValueSpan.Length == 0 ? null : JsonValue.Create(_reader.GetString());
-        if (_reader.TokenType == JsonTokenType.Number && _reader.TryGetInt32(out var number))
-            return omitsZero && number == 0 ? null : JsonNumber.Create(number);
-        var found = _reader.TokenType == JsonTokenType.Number ? "number " + Encoding.ASCII.GetString(_reader.ValueSpan) : TokenName();
-        throw new DecodeException(DecodeErrorKind.Type, $"json: cannot unmarshal {found} into Go value of type int32");
-    }
-
-    private JsonValue? ReadTime(ValueType type)
-    {
-        if (_reader.TokenType != JsonTokenType.String)
-            throw Mismatch(type);
-        if (type.Kind == ValueKind.Time && !_reader.ValueIsEscaped && KubernetesTime.IsCanonical(_reader.ValueSpan))
-            return JsonValue.Create(Encoding.ASCII.GetString(_reader.ValueSpan));
-        var text = _reader.GetString()!;
-        if (!KubernetesTime.TryParse(text, out var time))
-            throw new DecodeException(DecodeErrorKind.Type, KubernetesTime.Explain(text, type.Kind == ValueKind.MicroTime));
-        return JsonValue.Create(type.Kind == ValueKind.Time ? KubernetesTime.Format(time) : KubernetesTime.FormatMicro(time));
-    }
-
-    private JsonValue? ReadDuration(ValueType type, bool omitsZero)
-    {
-        if (_reader.TokenType != JsonTokenType.String)
-            throw Mismatch(type);
-        var text = _reader.GetString()!;
-        if (!KubernetesTime.TryParseDuration(text, out var nanoseconds))
-            throw new DecodeException(DecodeErrorKind.Type, $"time: invalid duration \"{text}\"");
-        return omitsZero && nanoseconds == 0 ? null : JsonValue.Create(KubernetesTime.FormatDuration(nanoseconds));
-    }
-
-    private JsonValue? ReadBytes(ValueType type, bool omitsZero)
-    {
-        if (_reader.TokenType != JsonTokenType.String)
-            throw Mismatch(type);
-        var text = _reader.GetString()!;
-        if (!Base64.IsValid(text))
-            throw new DecodeException(DecodeErrorKind.Type, "illegal base64 data at input byte 0");
-        if (text.AsSpan().ContainsAny(" \t\r\n"))
-            text = Convert.ToBase64String(Convert.FromBase64String(text));
-        return omitsZero && text.Length == 0 ? null : JsonValue.Create(text);
     }
 
     private JsonNode ReadSchemaUnion(ValueType type)
@@ -431,45 +331,6 @@ internal ref struct JsonObjectReader
         _path[_pathLength++] = new PathStep { Name = name, Index = -1, IsField = isField };
     }
 
-    private readonly string PathText()
-    {
-        var text = new StringBuilder();
-        foreach (ref readonly var step in _path.AsSpan(0, _pathLength))
-        {
-            if (step.Index >= 0)
-                text.Append(CultureInfo.InvariantCulture, $"[{step.Index}]");
-            else
-                text.Append(text.Length > 0 ? "." : "").Append(step.Name);
-        }
-        return text.ToString();
-    }
-
-    private readonly DecodeException Mismatch(ValueType type)
-    {
-        var found = _reader.TokenType == JsonTokenType.Number && type.Kind is ValueKind.Int32 or ValueKind.Int64 or ValueKind.Double
-            ? "number " + Shorten(_reader.ValueSpan)
-            : TokenName();
-        var path = new StringBuilder();
-        foreach (ref readonly var step in _path.AsSpan(0, _pathLength))
-        {
-            if (step.IsField)
-                path.Append('.').Append(step.Name);
-        }
-        return new DecodeException(DecodeErrorKind.Type, path.Length == 0
-            ? $"json: cannot unmarshal {found} into Go value of type {type.GoName}"
-            : $"json: cannot unmarshal {found} into Go struct field {_owner!.ShortName}{path} of type {type.GoName}");
-    }
-
-    private readonly string TokenName() => _reader.TokenType switch
-    {
-        JsonTokenType.String => "string",
-        JsonTokenType.Number => "number",
-        JsonTokenType.True or JsonTokenType.False => "bool",
-        JsonTokenType.StartArray => "array",
-        JsonTokenType.StartObject => "object",
-        _ => "null",
-    };
-
     private static TypeSchema SchemaProps => SchemaPropsType.Schema!;
 
     private static readonly ValueType SchemaPropsType =
@@ -508,8 +369,6 @@ internal ref struct JsonObjectReader
         foreach (var (name, value) in members)
             to.Add(name, value);
     }
-
-    private static string Shorten(ReadOnlySpan<byte> number) => Encoding.ASCII.GetString(number[..Math.Min(number.Length, 64)]);
 
     private struct PathStep
     {

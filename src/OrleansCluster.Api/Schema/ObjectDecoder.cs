@@ -1,3 +1,4 @@
+using System.Diagnostics.CodeAnalysis;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using System.Text.Unicode;
@@ -53,25 +54,35 @@ public static class ObjectDecoder
     /// <summary>Decodes one YAML document (a superset of JSON, as `application/yaml` bodies are).</summary>
     public static DecodeResult DecodeYaml(ReadOnlySpan<byte> utf8, TypeSchema type)
     {
-        byte[] json;
+        return TryConvertYaml(utf8, out var json, out var error) ? DecodeJson(json, type) : new DecodeResult(error);
+    }
+
+    /// <summary>
+    /// Rewrites one YAML document as JSON without looking at its meaning: duplicate and unknown members stay, for the typed decoder to report.
+    /// </summary>
+    public static bool TryConvertYaml(ReadOnlySpan<byte> utf8, [NotNullWhen(true)] out byte[]? json, [NotNullWhen(false)] out DecodeError? error)
+    {
+        json = null;
+        error = null;
         try
         {
             json = YamlToJson.Convert(utf8);
+            return true;
         }
         catch (DecodeException e)
         {
-            return new DecodeResult(new DecodeError(e.Kind, e.Message));
+            error = new DecodeError(e.Kind, DecodeResult.Shorten(e.Message));
         }
         catch (YamlException e)
         {
-            return new DecodeResult(new DecodeError(DecodeErrorKind.Syntax, $"yaml: line {e.Start.Line}: {e.Message}"));
+            error = new DecodeError(DecodeErrorKind.Syntax, DecodeResult.Shorten($"yaml: line {e.Start.Line}: {e.Message}"));
         }
         catch (Exception e) when (e is not OutOfMemoryException)
         {
             // The YAML parser fails with whatever it stumbles over on some malformed documents (found by fuzzing).
-            return new DecodeResult(new DecodeError(DecodeErrorKind.Syntax, "yaml: the document is malformed"));
+            error = new DecodeError(DecodeErrorKind.Syntax, "yaml: the document is malformed");
         }
-        return DecodeJson(json, type);
+        return false;
     }
 
     /// <summary>
