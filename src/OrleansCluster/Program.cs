@@ -1,1 +1,8 @@
-Console.WriteLine("OrleansCluster");
+using System.CommandLine;
+using OrleansCluster.Commands;
+
+var root = new RootCommand("A Kubernetes-compatible cluster of Orleans grains. kubectl and every other Kubernetes client work against it.")
+{
+    DevCommand.Create(),
+};
+return await root.Parse(args).InvokeAsync();

@@ -1,0 +1,101 @@
+using System.Net;
+using System.Net.Sockets;
+using Microsoft.Extensions.Logging.Console;
+using Orleans.Configuration;
+using OrleansCluster.Api;
+using OrleansCluster.ApiServer;
+using OrleansCluster.ControlPlane;
+using OrleansCluster.Proxy;
+using OrleansCluster.Security;
+using OrleansCluster.Storage;
+
+namespace OrleansCluster.Hosting;
+
+/// <summary>
+/// The composition root of a whole cluster in one process: store, silo, API server, nodes and service proxy. The same modules, each told where
+/// its neighbours are, make a cluster of many processes.
+/// </summary>
+internal static class ClusterHost
+{
+    /// <summary>SIGTERM to exit, at most; what is not done by then is done at the next start.</summary>
+    private static readonly TimeSpan ShutdownTimeout = TimeSpan.FromSeconds(4.5);
+
+    /// <summary>Builds the host; nothing listens and nothing runs before it is started.</summary>
+    public static WebApplication Build(ClusterHostOptions options)
+    {
+        Directory.CreateDirectory(options.DataDirectory);
+        var pki = ClusterPki.Open(Path.Combine(options.DataDirectory, "pki"), options.Time);
+        var builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions { ApplicationName = "orleanscluster", Args = [] });
+        ConfigureLogging(builder.Logging, options.LogLevel);
+        builder.Services.Configure<HostOptions>(host =>
+        {
+            host.ShutdownTimeout = ShutdownTimeout;
+            host.ServicesStopConcurrently = false; // The silo outlives what calls its grains.
+        });
+        builder.Services.AddSingleton(options.Time);
+        builder.Services.AddSingleton(Random.Shared);
+        builder.Services.AddSingleton(pki);
+        builder.Services.AddSingleton(new ResourceRegistry(BuiltInResources.All));
+
+        builder.Services.AddSqliteObjectStore(store =>
+            store.Path = options.InMemory ? "" : Path.Combine(options.DataDirectory, "store", "objects.db"));
+        builder.Services.AddResourceCaches();
+        AddSilo(builder, options, pki);
+        builder.Services.AddControlPlane(controlPlane =>
+        {
+            controlPlane.ClusterCaPem = pki.AuthorityPem;
+            options.ConfigureControlPlane(controlPlane);
+        });
+        builder.Services.AddExpirySweeper();
+        builder.AddKubernetesApiServer(api =>
+        {
+            api.DataDirectory = options.DataDirectory;
+            api.Endpoints.Add(options.Endpoint);
+        });
+        if (options.ServiceProxy)
+        {
+            builder.Services.AddSingleton<IServiceFeed, CacheServiceFeed>();
+            builder.Services.AddServiceProxy(proxy => proxy.ServiceCidr = "10.96.0.0/16");
+        }
+        options.ConfigureServices(builder.Services);
+
+        var app = builder.Build();
+        app.MapKubernetesApi();
+        return app;
+    }
+
+    private static void AddSilo(WebApplicationBuilder builder, ClusterHostOptions options, ClusterPki pki)
+    {
+        var siloPort = FreePort();
+        var gatewayPort = options.GatewayPort == 0 ? FreePort() : options.GatewayPort;
+        builder.Services.AddSingleton(new GatewayAddress(new IPEndPoint(IPAddress.Loopback, gatewayPort)));
+        builder.Host.UseOrleans(silo =>
+        {
+            silo.UseLocalhostClustering(siloPort, gatewayPort, serviceId: "orleanscluster", clusterId: "orleanscluster");
+            silo.UseClusterTls(pki, pki.ClientCertificate("orleanscluster:silo", ClusterTls.MemberGroup));
+            silo.Configure<GrainCollectionOptions>(collection => collection.CollectionQuantum = TimeSpan.FromSeconds(30));
+            silo.Configure<SiloMessagingOptions>(messaging => messaging.ResponseTimeout = TimeSpan.FromSeconds(30));
+        });
+    }
+
+    private static void ConfigureLogging(ILoggingBuilder logging, LogLevel level)
+    {
+        logging.ClearProviders();
+        logging.AddConsoleFormatter<LineFormatter, ConsoleFormatterOptions>();
+        logging.AddConsole(console => console.FormatterName = LineFormatter.FormatterName);
+        logging.SetMinimumLevel(LogLevel.Warning);
+        logging.AddFilter("OrleansCluster", level);
+        logging.AddFilter("Microsoft.Hosting.Lifetime", LogLevel.Warning);
+    }
+
+    // Orleans takes no port 0: the address it announces must be known before it listens.
+    private static int FreePort()
+    {
+        using var probe = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        probe.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        return ((IPEndPoint)probe.LocalEndPoint!).Port;
+    }
+}
+
+/// <summary>Where node agents of other processes reach this silo.</summary>
+internal sealed record GatewayAddress(IPEndPoint Endpoint);
