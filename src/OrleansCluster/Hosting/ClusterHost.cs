@@ -85,7 +85,9 @@ internal static class ClusterHost
         logging.AddConsole(console => console.FormatterName = LineFormatter.FormatterName);
         logging.SetMinimumLevel(LogLevel.Warning);
         logging.AddFilter("OrleansCluster", level);
-        logging.AddFilter("Microsoft.Hosting.Lifetime", LogLevel.Warning);
+        // The silo's remarks about the garbage collector are answered in docs/decisions/0009.
+        logging.AddFilter("Orleans.Runtime.Silo", LogLevel.Error);
+        logging.AddFilter("Orleans.Runtime.Watchdog", LogLevel.Error);
     }
 
     // Orleans takes no port 0: the address it announces must be known before it listens.
