@@ -10,6 +10,7 @@ public sealed partial class DockerEngine
     private const int LastCapability = 40;
 
     private readonly Lock _lock = new();
+    private bool? _isLocal;
     private IReadOnlySet<int>? _missingCapabilities;
 
     /// <summary>The engine's name, version and machine.</summary>
@@ -54,6 +55,18 @@ public sealed partial class DockerEngine
         catch (SocketException)
         {
             return 0;
+        }
+    }
+
+    /// <summary>Whether the engine's processes are processes of this machine as seen from here.</summary>
+    internal bool IsLocal
+    {
+        get
+        {
+            lock (_lock)
+            {
+                return _isLocal ??= FindProcess() != 0;
+            }
         }
     }
 

@@ -144,6 +144,16 @@ public sealed partial class DockerRuntime
     /// <inheritdoc/>
     public async Task<ContainerStats?> GetStatsAsync(string containerId, CancellationToken cancellationToken)
     {
+        if (await InspectRawAsync(containerId, cancellationToken) is not { State: { Running: true } state })
+        {
+            return null;
+        }
+
+        if (_engine.IsLocal && CgroupStats.TryRead((int)state.Pid, _time) is { } read)
+        {
+            return read;
+        }
+
         ContainerStatsResponse? answer = null;
         try
         {

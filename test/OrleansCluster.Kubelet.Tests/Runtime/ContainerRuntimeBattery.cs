@@ -120,7 +120,7 @@ public abstract class ContainerRuntimeBattery : IAsyncLifetime
         Assert.Null(running.FinishedAt);
 
         await Runtime.StartContainerAsync(id, Stop);
-        await FirstOutputAsync(id); // Before that a shell has no handler yet, and process 1 ignores what it does not handle.
+        await FirstOutputAsync(Runtime, id); // Before that a shell has no handler yet, and process 1 ignores what it does not handle.
         await Runtime.StopContainerAsync(id, Stop);
         var ended = await EndedAsync(id);
         Assert.Equal(143, ended.ExitCode);
@@ -338,12 +338,12 @@ public abstract class ContainerRuntimeBattery : IAsyncLifetime
     }
 
     /// <summary>Waits until the container has written something.</summary>
-    protected async Task FirstOutputAsync(string id)
+    internal static async Task FirstOutputAsync(IContainerRuntime runtime, string id)
     {
         using var enough = CancellationTokenSource.CreateLinkedTokenSource(Stop);
         var pipe = new System.IO.Pipelines.Pipe();
         await using var writer = pipe.Writer.AsStream();
-        var reading = Runtime.ReadLogsAsync(id, new LogQuery { Follow = true }, writer, writer, enough.Token);
+        var reading = runtime.ReadLogsAsync(id, new LogQuery { Follow = true }, writer, writer, enough.Token);
         await pipe.Reader.ReadAsync(Stop);
         await enough.CancelAsync();
         await reading.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
