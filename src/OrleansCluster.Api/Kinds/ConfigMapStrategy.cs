@@ -31,7 +31,7 @@ internal sealed class ConfigMapStrategy : ResourceStrategy
                 errors.Invalid(FieldPath.Root("data").Key(key), key, "duplicate of key present in binaryData");
         }
         if (KeyedData.TextSize(data) + KeyedData.Base64Size(binary) > KeyedData.MaxBytes)
-            errors.TooLong(FieldPath.Root(""), KeyedData.MaxBytes);
+            errors.TooLong(FieldPath.Root("[]"), KeyedData.MaxBytes);
     }
 
     public override void ValidateUpdate(JsonObject obj, JsonObject old, FieldErrors errors) =>

@@ -279,6 +279,20 @@ public sealed class KindBattery
         Assert.True(JsonNode.DeepEquals(stored, again));
     }
 
+    // A patch decodes the stored object anew: if that changed it, every patch would look like a change.
+    [Theory, MemberData(nameof(Resources))]
+    public void The_stored_form_is_canonical(string resource)
+    {
+        var definition = Registry.Get(resource);
+        var stored = SampleObjects.Stored(definition);
+        var type = SchemaCatalog.Find(definition.Group, definition.Version, definition.Kind)!;
+        var decoded = ObjectDecoder.Canonicalize(stored, type);
+        Assert.Empty(decoded.StrictErrors);
+        Assert.Equal(stored.ToJsonString(), Reordered(decoded.Object!, stored).ToJsonString());
+
+        static JsonNode Reordered(JsonNode node, JsonNode like) => JsonNode.DeepEquals(node, like) ? like : node;
+    }
+
     [Theory, MemberData(nameof(Resources))]
     public void A_row_has_a_cell_for_every_column(string resource)
     {

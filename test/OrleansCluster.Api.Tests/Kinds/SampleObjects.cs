@@ -42,6 +42,19 @@ internal static class SampleObjects
         return obj;
     }
 
+    /// <summary>An object of a kind from its other members.</summary>
+    public static JsonObject Parse(ResourceDefinition definition, string json)
+    {
+        var obj = (JsonObject)JsonNode.Parse(json)!;
+        obj["kind"] = definition.Kind;
+        obj["apiVersion"] = definition.ApiVersion;
+        obj.EnsureObject("metadata").SetDefault("name", "sample");
+        return obj;
+    }
+
+    /// <summary>The text of a member of a node.</summary>
+    public static string? As(this JsonNode? node, string member) => (node as JsonObject).GetString(member);
+
     public static StrategyContext Context(ResourceDefinition definition, string name = "sample", DateTimeOffset? now = null) =>
         new(definition, definition.Key("ns", name), UserInfo.ControlPlane, now ?? Now);
 
