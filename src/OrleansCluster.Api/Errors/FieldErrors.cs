@@ -17,6 +17,12 @@ public sealed record FieldError(string Field, string Reason, string Detail);
 /// </summary>
 public sealed class FieldErrors
 {
+    /// <summary>Errors that are kept; nobody reads more, and a body of 3 MiB could cause so many that the answer took a hundred.</summary>
+    private const int MaxErrors = 500;
+
+    /// <summary>Characters of a value that are shown.</summary>
+    private const int MaxShown = 4096;
+
     private static readonly JsonSerializerOptions Readable = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     private readonly List<FieldError> _errors = [];
@@ -85,7 +91,11 @@ public sealed class FieldErrors
         };
     }
 
-    private void Add(FieldPath field, string reason, string detail) => _errors.Add(new FieldError(field.ToString(), reason, detail));
+    private void Add(FieldPath field, string reason, string detail)
+    {
+        if (_errors.Count < MaxErrors)
+            _errors.Add(new FieldError(field.ToString(), reason, detail));
+    }
 
     private static string Suffix(string head, string detail) => detail.Length == 0 ? head : $"{head}: {detail}";
 
@@ -96,12 +106,15 @@ public sealed class FieldErrors
         string text => Quote(text),
         bool flag => flag ? "true" : "false",
         JsonValue json when json.TryGetValue(out string? text) => Quote(text),
-        JsonNode json => json.ToJsonString(Readable),
+        JsonNode json => Cut(json.ToJsonString(Readable)),
         _ => value.ToString() ?? "null",
     };
 
+    private static string Cut(string text) => text.Length <= MaxShown ? text : string.Concat(text.AsSpan(0, MaxShown), "...");
+
     private static string Quote(string text)
     {
+        text = Cut(text);
         if (text.AsSpan().IndexOfAnyInRange('\0', '\u001f') < 0 && text.AsSpan().IndexOfAny('"', '\\', '\u007f') < 0)
             return $"\"{text}\"";
         var quoted = new StringBuilder(text.Length + 8).Append('"');

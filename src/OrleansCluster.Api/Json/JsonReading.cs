@@ -1,3 +1,4 @@
+using System.Collections;
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -34,16 +35,7 @@ public static class JsonReading
         obj is not null && obj.TryGetPropertyValue(name, out var node) && node is JsonValue value && value.TryGetValue(out bool flag) ? flag : null;
 
     /// <summary>The items of the member that are objects, each with its index; nothing if the member is no array.</summary>
-    public static IEnumerable<(int Index, JsonObject Item)> Items(this JsonObject? obj, string name)
-    {
-        if (obj.GetArray(name) is not { } array)
-            yield break;
-        for (var i = 0; i < array.Count; i++)
-        {
-            if (array[i] is JsonObject item)
-                yield return (i, item);
-        }
-    }
+    public static JsonItems Items(this JsonObject? obj, string name) => new(obj.GetArray(name));
 
     /// <summary>The items of the member that are texts; nothing if the member is no array.</summary>
     public static IEnumerable<string> Strings(this JsonObject? obj, string name)
@@ -157,4 +149,65 @@ public static class JsonReading
         { ValueKind: JsonValueKind.Object } map => map.GetPropertyCount(),
         _ => 0,
     };
+}
+
+/// <summary>The objects in an array, each with its index. A struct: loops over it allocate nothing.</summary>
+public readonly struct JsonItems : IEnumerable<(int Index, JsonObject Item)>
+{
+    private readonly JsonArray? _array;
+
+    internal JsonItems(JsonArray? array) => _array = array;
+
+    /// <summary>Starts a walk.</summary>
+    public Enumerator GetEnumerator() => new(_array);
+
+    /// <inheritdoc/>
+    IEnumerator<(int Index, JsonObject Item)> IEnumerable<(int Index, JsonObject Item)>.GetEnumerator() => GetEnumerator();
+
+    /// <inheritdoc/>
+    IEnumerator IEnumerable.GetEnumerator() => GetEnumerator();
+
+    /// <summary>A walk over the objects.</summary>
+    public struct Enumerator : IEnumerator<(int Index, JsonObject Item)>
+    {
+        private readonly JsonArray? _array;
+        private readonly int _count;
+        private int _index;
+        private JsonObject? _item;
+
+        internal Enumerator(JsonArray? array)
+        {
+            _array = array;
+            _count = array?.Count ?? 0;
+            _index = -1;
+        }
+
+        /// <inheritdoc/>
+        public readonly (int Index, JsonObject Item) Current => (_index, _item!);
+
+        /// <inheritdoc/>
+        readonly object IEnumerator.Current => Current;
+
+        /// <inheritdoc/>
+        public bool MoveNext()
+        {
+            while (++_index < _count)
+            {
+                if (_array![_index] is JsonObject item)
+                {
+                    _item = item;
+                    return true;
+                }
+            }
+            return false;
+        }
+
+        /// <inheritdoc/>
+        public void Reset() => _index = -1;
+
+        /// <inheritdoc/>
+        public readonly void Dispose()
+        {
+        }
+    }
 }

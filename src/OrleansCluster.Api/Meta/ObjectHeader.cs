@@ -160,6 +160,7 @@ public sealed class ObjectHeader
             reader.Skip();
             return;
         }
+        List<string>? more = null;
         while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
         {
             if (reader.TokenType != JsonTokenType.StartObject)
@@ -180,10 +181,16 @@ public sealed class ObjectHeader
             }
             if (uid.Length == 0)
                 continue;
-            OwnerUids = OwnerUids.Count == 0 ? [uid] : [.. OwnerUids, uid];
+            // Nearly always there is one.
+            if (OwnerUids.Count == 0)
+                OwnerUids = [uid];
+            else
+                (more ??= [OwnerUids[0]]).Add(uid);
             if (controller)
                 ControllerUid = uid;
         }
+        if (more is not null)
+            OwnerUids = more;
     }
 
     private static bool ReadHasItems(ref Utf8JsonReader reader)

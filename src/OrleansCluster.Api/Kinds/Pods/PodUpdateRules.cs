@@ -61,20 +61,22 @@ internal static class PodUpdateRules
         if (status.GetString("nominatedNodeName") is { Length: > 0 } node)
             errors.InvalidIf(NameSyntax.Subdomain(node), path.Child("nominatedNodeName"), node);
         // A container that must not restart cannot run again.
-        if (obj.GetObject("spec").GetString("restartPolicy") is not ("Never" or "OnFailure") and not null)
+        var policy = obj.GetObject("spec").GetString("restartPolicy");
+        if (policy is not ("Never" or "OnFailure"))
             return;
+        var ended = new HashSet<string>(StringComparer.Ordinal);
         foreach (var (_, before) in oldStatus.Items("containerStatuses"))
         {
-            if (before.GetObject("state").GetObject("terminated") is not { } terminated
-                || (obj.GetObject("spec").GetString("restartPolicy") == "OnFailure" && terminated.GetLong("exitCode") is not (null or 0)))
+            if (before.GetObject("state").GetObject("terminated") is { } terminated
+                && (policy == "Never" || terminated.GetLong("exitCode") is null or 0))
             {
-                continue;
+                ended.Add(before.GetString("name") ?? "");
             }
-            foreach (var (index, after) in status.Items("containerStatuses"))
-            {
-                if (after.GetString("name") == before.GetString("name") && !after.GetObject("state").Has("terminated"))
-                    errors.Forbidden(path.Child("containerStatuses").Index(index).Child("state"), "may not be transitioned to non-terminated state");
-            }
+        }
+        foreach (var (index, after) in status.Items("containerStatuses"))
+        {
+            if (ended.Contains(after.GetString("name") ?? "") && !after.GetObject("state").Has("terminated"))
+                errors.Forbidden(path.Child("containerStatuses").Index(index).Child("state"), "may not be transitioned to non-terminated state");
         }
     }
 
@@ -91,24 +93,12 @@ internal static class PodUpdateRules
 
     private static void ValidateTolerations(JsonObject spec, JsonObject oldSpec, FieldErrors errors)
     {
-        foreach (var (_, before) in oldSpec.Items("tolerations"))
-        {
-            if (!spec.Items("tolerations").Any(t => SameButSeconds(t.Item, before)))
-            {
-                errors.Forbidden(Spec.Child("tolerations"), "existing toleration can not be modified except its tolerationSeconds");
-                return;
-            }
-        }
+        var kept = spec.Items("tolerations").Select(t => Identity(t.Item)).ToHashSet();
+        if (oldSpec.Items("tolerations").Any(t => !kept.Contains(Identity(t.Item))))
+            errors.Forbidden(Spec.Child("tolerations"), "existing toleration can not be modified except its tolerationSeconds");
 
-        static bool SameButSeconds(JsonObject a, JsonObject b)
-        {
-            foreach (var member in (ReadOnlySpan<string>)["key", "operator", "value", "effect"])
-            {
-                if ((a.GetString(member) ?? "") != (b.GetString(member) ?? ""))
-                    return false;
-            }
-            return true;
-        }
+        static (string?, string?, string?, string?) Identity(JsonObject toleration) =>
+            (toleration.GetString("key") ?? "", toleration.GetString("operator") ?? "", toleration.GetString("value") ?? "", toleration.GetString("effect") ?? "");
     }
 
     private static void ValidateGates(JsonObject spec, JsonObject oldSpec, FieldErrors errors)

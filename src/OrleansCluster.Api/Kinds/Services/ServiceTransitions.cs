@@ -58,28 +58,34 @@ internal static class ServiceTransitions
     // By name if the port has one, else by number.
     private static void KeepNodePorts(JsonObject spec, JsonObject? old)
     {
-        var taken = spec.Items("ports").Select(p => p.Item.GetLong("nodePort") ?? 0).Where(n => n != 0).ToHashSet();
+        var before = new Dictionary<string, long>(StringComparer.Ordinal);
+        foreach (var (_, port) in old.Items("ports"))
+        {
+            if (port.GetLong("nodePort") is not (null or 0) and { } nodePort)
+            {
+                before.TryAdd(ByNumber(port), nodePort);
+                if (port.GetString("name") is { Length: > 0 } name)
+                    before.TryAdd(name, nodePort);
+            }
+        }
+        var taken = NodePorts(spec);
         foreach (var (_, port) in spec.Items("ports"))
         {
             if (port.GetLong("nodePort") is not (null or 0))
                 continue;
-            foreach (var (_, before) in old.Items("ports"))
-            {
-                var same = port.GetString("name") is { Length: > 0 } name
-                    ? before.GetString("name") == name
-                    : before.GetLong("port") == port.GetLong("port") && before.GetString("protocol") == port.GetString("protocol");
-                if (same && before.GetLong("nodePort") is { } nodePort && taken.Add(nodePort))
-                {
-                    port["nodePort"] = nodePort;
-                    break;
-                }
-            }
+            var key = port.GetString("name") is { Length: > 0 } name ? name : ByNumber(port);
+            if (before.TryGetValue(key, out var nodePort) && taken.Add(nodePort))
+                port["nodePort"] = nodePort;
         }
+
+        // A slash cannot be in a name, so the two kinds of key do not meet.
+        static string ByNumber(JsonObject port) => $"{port.GetString("protocol")}/{port.GetLong("port")}";
     }
 
-    private static bool SameNodePorts(JsonObject spec, JsonObject? old) =>
-        spec.Items("ports").Select(p => p.Item.GetLong("nodePort") ?? 0).Where(n => n != 0)
-            .All(n => old.Items("ports").Any(p => p.Item.GetLong("nodePort") == n));
+    private static bool SameNodePorts(JsonObject spec, JsonObject? old) => NodePorts(spec).IsSubsetOf(NodePorts(old));
+
+    private static HashSet<long> NodePorts(JsonObject? spec) =>
+        [.. spec.Items("ports").Select(p => p.Item.GetLong("nodePort") ?? 0).Where(n => n != 0)];
 
     private static void DropIfSame(JsonObject spec, JsonObject? old, string member)
     {
