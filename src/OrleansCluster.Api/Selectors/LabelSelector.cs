@@ -70,9 +70,10 @@ public sealed record LabelRequirement(string Key, LabelOperator Operator, IReadO
 
     private bool Contains(string value)
     {
-        foreach (var candidate in Values)
+        // By index: an enumerator over the interface would allocate at every match.
+        for (var i = 0; i < Values.Count; i++)
         {
-            if (candidate == value)
+            if (Values[i] == value)
                 return true;
         }
         return false;
