@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Microsoft.Extensions.Logging;
 using OrleansCluster.Api;
 
@@ -276,8 +275,9 @@ internal sealed partial class ResourceCache : IResourceCache, IAsyncDisposable
         {
             return _reader.Read(key, revision, value, previous);
         }
-        catch (Exception e) when (e is JsonException or ArgumentException or InvalidOperationException)
+        catch (Exception e)
         {
+            // Reading has no effects and no I/O: whatever it throws, the bytes are to blame.
             Log.Unreadable(_logger, e, Definition.Resource, key, revision);
             return null;
         }

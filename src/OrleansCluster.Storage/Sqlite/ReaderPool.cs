@@ -65,16 +65,18 @@ internal sealed class SqliteReader : IDisposable
 }
 
 /// <summary>A few reading connections, opened when first needed. One that failed is closed rather than used again.</summary>
-internal sealed class ReaderPool(string path, int size) : IDisposable
+internal sealed class ReaderPool(string path, int size) : IAsyncDisposable
 {
     private readonly ConcurrentBag<SqliteReader> _free = [];
     private readonly SemaphoreSlim _places = new(size);
+    private volatile bool _closed;
 
     public async ValueTask<T> UseAsync<T>(Func<SqliteReader, T> use, CancellationToken cancellationToken)
     {
         await _places.WaitAsync(cancellationToken);
         try
         {
+            ObjectDisposedException.ThrowIf(_closed, typeof(SqliteObjectStore));
             if (!_free.TryTake(out var reader))
                 reader = new SqliteReader(path);
             try
@@ -99,11 +101,17 @@ internal sealed class ReaderPool(string path, int size) : IDisposable
         }
     }
 
-    /// <summary>Closes the free connections; callers have stopped.</summary>
-    public void Dispose()
+    /// <summary>
+    /// Waits for reads under way and closes the connections. Before the writer's: only a connection that can write removes the write-ahead file, and
+    /// only if it is the last.
+    /// </summary>
+    public async ValueTask DisposeAsync()
     {
+        _closed = true;
+        for (var i = 0; i < size; i++)
+            await _places.WaitAsync();
         while (_free.TryTake(out var reader))
             reader.Dispose();
-        _places.Dispose();
+        _places.Release(size);
     }
 }

@@ -255,8 +255,8 @@ public sealed partial class SqliteObjectStore : IObjectStore
         await _compaction;
         foreach (var state in _resources.All)
             state.WakeAll();
+        await _readers.DisposeAsync();
         await _writer.StopAsync();
-        _readers.Dispose();
         _lock.Dispose();
         _stopping.Dispose();
         if (_privateDirectory is not null)
