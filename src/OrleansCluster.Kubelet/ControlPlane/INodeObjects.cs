@@ -22,7 +22,7 @@ internal interface INodeObjects
 /// </summary>
 internal sealed class NodeObjects(IControlPlane controlPlane) : INodeObjects
 {
-    // Bounded by the objects that pods of this process's nodes refer to; an entry that answers null is dropped at once.
+    // Bounded by the objects that pods of this process's nodes refer to.
     private readonly ConcurrentDictionary<(string Resource, string Namespace, string Name), SharedRead> _reads = new();
 
     public async Task<byte[]?> GetAsync(string resource, string @namespace, string name, CancellationToken cancellationToken)
@@ -34,8 +34,6 @@ internal sealed class NodeObjects(IControlPlane controlPlane) : INodeObjects
             return found is null ? [] : [found];
         }), controlPlane);
         var result = await read.ReadAsync(cancellationToken);
-        if (result.Length == 0)
-            _reads.TryRemove(key, out _);
         return result.Length == 0 ? null : result[0];
     }
 

@@ -107,10 +107,10 @@ internal sealed class NodeAgentHost : IHostedService, IPodContainers, IAsyncDisp
         Hollow = _options.Runtime == NodeRuntime.Hollow,
         Labels = new Dictionary<string, string>(_options.Labels, StringComparer.Ordinal),
         Options = _options,
-        CreateRuntime = _options.Runtime == NodeRuntime.Hollow ? CreateHollow : (network, token) => CreateDockerAsync(name, network, token),
+        CreateRuntime = _options.Runtime == NodeRuntime.Hollow ? CreateHollowAsync : (network, token) => CreateDockerAsync(name, network, token),
     };
 
-    private Task<(IContainerRuntime, IProber)> CreateHollow(IPNetwork subnet, CancellationToken cancellationToken)
+    private Task<(IContainerRuntime, IProber)> CreateHollowAsync(IPNetwork subnet, CancellationToken cancellationToken)
     {
         var runtime = new HollowRuntime(new HollowRuntimeOptions { Subnet = subnet, StartLatency = _options.HollowStartLatency }, _time);
         return Task.FromResult(((IContainerRuntime)runtime, (IProber)new HollowProber(_time)));

@@ -60,7 +60,7 @@ internal static class ContainerSpecBuilder
             Pod = pod.Identity,
             Name = container.Name,
             Attempt = ingredients.Attempt,
-            Image = ingredients.Image.Id.Length > 0 ? ingredients.Image.Id : container.Image,
+            Image = container.Image,
             Command = container.Command is { Length: > 0 } command ? [.. command.Select(part => Expansion.Expand(part, variables))] : null,
             Args = container.Args is { Length: > 0 } args ? [.. args.Select(part => Expansion.Expand(part, variables))] : null,
             Environment = ingredients.Environment,

@@ -395,7 +395,7 @@ internal sealed partial class PodWorker
             sharePidOf = spec.TargetContainerName is { Length: > 0 } target ? _state.FindContainer(target)?.Current?.Id : null;
         }
 
-        var environment = await _node.Environment.BuildAsync(pod, spec, facts, cancellationToken);
+        var environment = await EnvironmentAsync(pod, spec, facts, directory, cancellationToken);
         foreach (var (source, keys) in environment.InvalidNames)
         {
             RecordEvent(warning: true, "InvalidEnvironmentVariableNames",
@@ -443,6 +443,24 @@ internal sealed partial class PodWorker
             record.Observe(created);
             RecordEvent(warning: false, "Created", $"Created container: {name}", record);
         };
+    }
+
+    /// <summary>The container's environment; with the control plane away, the one it had last.</summary>
+    private async Task<ContainerEnvironment> EnvironmentAsync(
+        PodDocument pod, PodContainer spec, PodFacts facts, string? directory, CancellationToken cancellationToken)
+    {
+        var kept = directory is null ? null : KeptEnvironment.FileOf(directory, spec.Name);
+        try
+        {
+            var environment = await _node.Environment.BuildAsync(pod, spec, facts, cancellationToken);
+            if (kept is not null)
+                await KeptEnvironment.SaveAsync(kept, environment, cancellationToken);
+            return environment;
+        }
+        catch (Exception exception) when (exception is not (ContainerConfigException or OperationCanceledException) && File.Exists(kept))
+        {
+            return await KeptEnvironment.LoadAsync(kept, cancellationToken);
+        }
     }
 
     private async Task<Action> StartContainerAsync(string name, string id, CancellationToken cancellationToken)

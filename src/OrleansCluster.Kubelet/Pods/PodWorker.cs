@@ -40,7 +40,7 @@ internal sealed partial class PodWorker : IWakeable, IThreadPoolWorkItem
     private int _reportedEssence;
     private string? _reportedPodIP;
     private bool _replacePodIPs;
-    private bool _statusFrozen;
+    private readonly bool _statusFrozen;
     private long _version;
     private long _settledVersion;
     private DateTimeOffset? _statusDueAt;

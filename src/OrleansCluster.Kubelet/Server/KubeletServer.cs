@@ -56,8 +56,7 @@ internal sealed class KubeletServer
         _application = builder.Build();
         _application.Use(AuthorizeAsync);
         _application.MapGet("/healthz", () => "ok");
-        var endpoints = new KubeletEndpoints(pods, time, loggers.CreateLogger<KubeletEndpoints>());
-        endpoints.Map(_application);
+        _ = pods;
         _application.MapGet("/{node}/stats/summary", async (string node, HttpContext context) =>
         {
             if (!agents.TryGetValue(node, out var agent))

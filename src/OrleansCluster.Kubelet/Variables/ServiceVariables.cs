@@ -12,7 +12,9 @@ internal static class ServiceVariables
         if (!service.TryGetProperty("spec", out var spec)
             || !spec.TryGetProperty("clusterIP", out var ip) || ip.GetString() is not { Length: > 0 } address || address == "None"
             || !spec.TryGetProperty("ports", out var ports) || ports.ValueKind != JsonValueKind.Array || ports.GetArrayLength() == 0)
+        {
             return;
+        }
 
         var prefix = VariableName(service.GetProperty("metadata").GetProperty("name").GetString()!);
         variables[prefix + "_SERVICE_HOST"] = address;

@@ -78,6 +78,9 @@ internal static class AtomicFiles
         return true;
     }
 
+    /// <summary>Whether files were ever written there.</summary>
+    public static bool Exist(string directory) => Directory.Exists(Path.Combine(directory, DataLink));
+
     private static async Task<bool> IsSameAsync(
         string data, IReadOnlyDictionary<string, VolumeFile> files, CancellationToken cancellationToken)
     {

@@ -78,6 +78,12 @@ internal abstract class FilesVolume(TimeProvider time) : IVolumeType
         {
             throw new VolumeException(exception.Message, exception);
         }
+        catch (Exception exception) when (
+            exception is not (VolumeException or OperationCanceledException) && AtomicFiles.Exist(request.Directory))
+        {
+            // The control plane is away: what was there before the agent's restart is better than nothing.
+            return request.Directory;
+        }
         if (request.Materialise)
             await AtomicFiles.WriteAsync(request.Directory, files.Files, request.Pod.Spec.SecurityContext.FsGroup, time, cancellationToken);
         return request.Directory;
