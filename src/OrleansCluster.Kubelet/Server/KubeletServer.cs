@@ -56,7 +56,7 @@ internal sealed class KubeletServer
         _application = builder.Build();
         _application.Use(AuthorizeAsync);
         _application.MapGet("/healthz", () => "ok");
-        _ = pods;
+        new KubeletEndpoints(pods, time, loggers.CreateLogger<KubeletEndpoints>()).Map(_application);
         _application.MapGet("/{node}/stats/summary", async (string node, HttpContext context) =>
         {
             if (!agents.TryGetValue(node, out var agent))
