@@ -41,6 +41,7 @@ internal sealed partial class NodeEvents : INodeEvents, IAsyncDisposable
     private const int Lanes = 4;
     private const int BufferPerLane = 2500;
     private const int RememberedPerLane = 1024;
+    private const int MaxAttempts = 10;
 
     private readonly IControlPlane _controlPlane;
     private readonly TimeProvider _time;
@@ -123,15 +124,24 @@ internal sealed partial class NodeEvents : INodeEvents, IAsyncDisposable
 
         if (written.Count >= RememberedPerLane)
             written.Clear();
-        var uid = NodeRequests.NewUid(_random);
-        var name = string.Create(CultureInfo.InvariantCulture, $"{entry.About.Name}.{uid.ToString("N")[..16]}");
-        var body = Body(entry, @namespace, name);
-        var created = await _controlPlane.ExecuteAsync(
-            new ObjectKey("events", @namespace, name), NodeRequests.Create(entry.Node, body, uid), cancellationToken);
-        if (created.IsSuccess)
-            written[entry.Key] = new Written(name);
-        else
+        for (var attempt = 1; ; attempt++)
+        {
+            var uid = NodeRequests.NewUid(_random);
+            var name = string.Create(CultureInfo.InvariantCulture, $"{entry.About.Name}.{uid.ToString("N")[..16]}");
+            var body = Body(entry, @namespace, name);
+            var created = await _controlPlane.ExecuteAsync(
+                new ObjectKey("events", @namespace, name), NodeRequests.Create(entry.Node, body, uid), cancellationToken);
+            if (created.IsSuccess)
+            {
+                written[entry.Key] = new Written(name);
+                return;
+            }
+            // A name is taken when a run with a fixed seed is repeated.
+            if (created.Code == 409 && attempt < MaxAttempts)
+                continue;
             Log.Lost(_logger, entry.Reason, entry.About.Namespace, entry.About.Name, created.GetError()?.Message ?? "");
+            return;
+        }
     }
 
     private static JsonObject Body(Entry entry, string @namespace, string name)

@@ -1,7 +1,6 @@
 using System.Net;
 using System.Text.Json.Nodes;
 using Microsoft.Extensions.Time.Testing;
-using OrleansCluster.Kubelet.Pods;
 using OrleansCluster.Kubelet.Runtime;
 using OrleansCluster.Kubelet.Tests.Support;
 using static OrleansCluster.Kubelet.Tests.Support.PodJsonBuilder;

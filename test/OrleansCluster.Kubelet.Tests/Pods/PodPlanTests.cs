@@ -1,7 +1,6 @@
 using System.Text.Json.Nodes;
 using OrleansCluster.Kubelet.Pods;
 using OrleansCluster.Kubelet.Probes;
-using OrleansCluster.Kubelet.Runtime;
 using OrleansCluster.Kubelet.Tests.Support;
 using static OrleansCluster.Kubelet.Tests.Support.PodJsonBuilder;
 

@@ -19,7 +19,9 @@ internal sealed class StubRuntime(HollowRuntime inner) : IContainerRuntime
     public ContainerStatus Running(string container) =>
         Containers().Single(status => status.Name == container && status.State == ContainerState.Running);
 
+#pragma warning disable VSTHRD002 // The hollow runtime's answers are there at once.
     public IReadOnlyList<ContainerStatus> Containers() => inner.ListContainersAsync(CancellationToken.None).GetAwaiter().GetResult();
+#pragma warning restore VSTHRD002
 
     /// <summary>The next call of that verb fails.</summary>
     public void FailNext(string verb, Exception exception) => _failures.GetOrAdd(verb, static _ => new()).Enqueue(exception);
