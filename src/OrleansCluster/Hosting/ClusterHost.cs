@@ -1,5 +1,3 @@
-using System.Net;
-using System.Net.Sockets;
 using Microsoft.Extensions.Logging.Console;
 using Orleans.Configuration;
 using OrleansCluster.Api;
@@ -66,9 +64,8 @@ internal static class ClusterHost
 
     private static void AddSilo(WebApplicationBuilder builder, ClusterHostOptions options, ClusterPki pki)
     {
-        var siloPort = FreePort();
-        var gatewayPort = options.GatewayPort == 0 ? FreePort() : options.GatewayPort;
-        builder.Services.AddSingleton(new GatewayAddress(new IPEndPoint(IPAddress.Loopback, gatewayPort)));
+        var siloPort = GatewayFile.FreePort();
+        var gatewayPort = GatewayFile.Choose(options.DataDirectory, options.GatewayPort);
         builder.Host.UseOrleans(silo =>
         {
             silo.UseLocalhostClustering(siloPort, gatewayPort, serviceId: "orleanscluster", clusterId: "orleanscluster");
@@ -78,7 +75,7 @@ internal static class ClusterHost
         });
     }
 
-    private static void ConfigureLogging(ILoggingBuilder logging, LogLevel level)
+    internal static void ConfigureLogging(ILoggingBuilder logging, LogLevel level)
     {
         logging.ClearProviders();
         logging.AddConsoleFormatter<LineFormatter, ConsoleFormatterOptions>();
@@ -89,15 +86,4 @@ internal static class ClusterHost
         logging.AddFilter("Orleans.Runtime.Silo", LogLevel.Error);
         logging.AddFilter("Orleans.Runtime.Watchdog", LogLevel.Error);
     }
-
-    // Orleans takes no port 0: the address it announces must be known before it listens.
-    private static int FreePort()
-    {
-        using var probe = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
-        probe.Bind(new IPEndPoint(IPAddress.Loopback, 0));
-        return ((IPEndPoint)probe.LocalEndPoint!).Port;
-    }
 }
-
-/// <summary>Where node agents of other processes reach this silo.</summary>
-internal sealed record GatewayAddress(IPEndPoint Endpoint);
