@@ -204,9 +204,10 @@ internal static class HostFigures
             return null;
         try
         {
+            Directory.CreateDirectory(directory); // It is asked for before the first pod makes it.
             return new DriveInfo(Path.GetFullPath(directory));
         }
-        catch (Exception exception) when (exception is IOException or ArgumentException)
+        catch (Exception exception) when (exception is IOException or ArgumentException or UnauthorizedAccessException)
         {
             return null;
         }

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.Net;
 using OrleansCluster.Hosting;
+using OrleansCluster.Kubelet.Nodes;
 
 namespace OrleansCluster.Commands;
 

@@ -13,7 +13,11 @@ internal static class StartFailure
             address.Message + " Stop what listens there, or choose another port with --port.",
         UnauthorizedAccessException access => access.Message + " Choose a folder you may write to with --data.",
         StoreUnavailableException store => store.Message,
+        StartException start => start.Message,
         AggregateException { InnerExceptions: [var inner] } => Explain(inner),
         _ => null,
     };
 }
+
+/// <summary>A start that cannot succeed as it was asked for; the message says what to do.</summary>
+internal sealed class StartException(string message) : Exception(message);

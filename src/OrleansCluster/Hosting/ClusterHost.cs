@@ -3,6 +3,7 @@ using Orleans.Configuration;
 using OrleansCluster.Api;
 using OrleansCluster.ApiServer;
 using OrleansCluster.ControlPlane;
+using OrleansCluster.Kubelet;
 using OrleansCluster.Proxy;
 using OrleansCluster.Security;
 using OrleansCluster.Storage;
@@ -16,7 +17,7 @@ namespace OrleansCluster.Hosting;
 internal static class ClusterHost
 {
     /// <summary>SIGTERM to exit, at most; what is not done by then is done at the next start.</summary>
-    private static readonly TimeSpan ShutdownTimeout = TimeSpan.FromSeconds(4.5);
+    internal static readonly TimeSpan ShutdownTimeout = TimeSpan.FromSeconds(4.5);
 
     /// <summary>Builds the host; nothing listens and nothing runs before it is started.</summary>
     public static WebApplication Build(ClusterHostOptions options)
@@ -54,6 +55,18 @@ internal static class ClusterHost
         {
             builder.Services.AddSingleton<IServiceFeed, CacheServiceFeed>();
             builder.Services.AddServiceProxy(proxy => proxy.ServiceCidr = "10.96.0.0/16");
+        }
+        if (options.Nodes > 0)
+        {
+            builder.Services.AddNodeAgents(agents => KubeletHost.Configure(agents, pki, nodes =>
+            {
+                nodes.NodeCount = options.Nodes;
+                nodes.NodeNamePrefix = options.NodeNamePrefix;
+                nodes.Runtime = options.Runtime;
+                nodes.DataDirectory = options.DataDirectory;
+                nodes.Port = options.KubeletPort;
+                options.ConfigureNodes(nodes);
+            }));
         }
         options.ConfigureServices(builder.Services);
 

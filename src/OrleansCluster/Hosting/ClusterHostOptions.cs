@@ -1,17 +1,8 @@
 using System.Net;
 using OrleansCluster.ControlPlane;
+using OrleansCluster.Kubelet.Nodes;
 
 namespace OrleansCluster.Hosting;
-
-/// <summary>What runs the containers of the nodes in this process.</summary>
-internal enum NodeRuntime
-{
-    /// <summary>The Docker engine of this machine.</summary>
-    Docker,
-
-    /// <summary>Nothing: containers are simulated.</summary>
-    Hollow,
-}
 
 /// <summary>A whole cluster in one process.</summary>
 internal sealed record ClusterHostOptions
@@ -31,8 +22,8 @@ internal sealed record ClusterHostOptions
     /// <summary>What the nodes run on.</summary>
     public NodeRuntime Runtime { get; init; } = NodeRuntime.Docker;
 
-    /// <summary>First part of the nodes' names: `node` gives `node-1`, `node-2`, ...</summary>
-    public string NodeNamePrefix { get; init; } = "node";
+    /// <summary>First part of the nodes' names: `node-` gives `node-1`, `node-2`, ...</summary>
+    public string NodeNamePrefix { get; init; } = "node-";
 
     /// <summary>Port of the nodes' HTTPS endpoint (logs, exec); 0 takes a free one.</summary>
     public int KubeletPort { get; init; }
@@ -45,6 +36,9 @@ internal sealed record ClusterHostOptions
 
     /// <summary>Addresses and times of the control plane.</summary>
     public Action<ControlPlaneOptions> ConfigureControlPlane { get; init; } = _ => { };
+
+    /// <summary>Further settings of the nodes.</summary>
+    public Action<NodeAgentOptions> ConfigureNodes { get; init; } = _ => { };
 
     /// <summary>Least level of this project's log lines.</summary>
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
