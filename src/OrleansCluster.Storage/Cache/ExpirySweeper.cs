@@ -40,20 +40,22 @@ public sealed partial class ExpirySweeper(
     ResourceRegistry registry, IResourceCaches caches, IObjectStore store, IOptions<ExpirySweeperOptions> options, TimeProvider time,
     ILogger<ExpirySweeper> logger) : BackgroundService
 {
+    private readonly List<Lane> _lanes = [];
+
+    /// <summary>Entries waiting for their time, outdated ones included; for tests.</summary>
+    internal int Waiting => _lanes.Sum(l => l.Waiting);
+
     /// <inheritdoc/>
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
     {
-        var lanes = registry.All.Where(d => d.TimeToLive is not null).Select(d => new Lane(d.TimeToLive!.Value, caches.Get(d.Resource), time)).ToArray();
-        if (lanes.Length == 0)
+        Follow();
+        if (_lanes.Count == 0)
             return;
         using var timer = new PeriodicTimer(options.Value.Interval, time);
         try
         {
             while (await timer.WaitForNextTickAsync(stoppingToken))
-            {
-                foreach (var lane in lanes)
-                    await SweepAsync(lane, stoppingToken);
-            }
+                await SweepAsync(stoppingToken);
         }
         catch (OperationCanceledException) when (stoppingToken.IsCancellationRequested)
         {
@@ -61,9 +63,26 @@ public sealed partial class ExpirySweeper(
         }
         finally
         {
-            foreach (var lane in lanes)
+            foreach (var lane in _lanes)
                 lane.Dispose();
         }
+    }
+
+    /// <summary>Begins to follow the kinds with a time to live.</summary>
+    internal void Follow()
+    {
+        foreach (var definition in registry.All)
+        {
+            if (definition.TimeToLive is { } timeToLive)
+                _lanes.Add(new Lane(timeToLive, caches.Get(definition.Resource), time));
+        }
+    }
+
+    /// <summary>Removes what has expired by now.</summary>
+    internal async Task SweepAsync(CancellationToken cancellationToken)
+    {
+        foreach (var lane in _lanes)
+            await SweepAsync(lane, cancellationToken);
     }
 
     private async Task SweepAsync(Lane lane, CancellationToken cancellationToken)
@@ -115,6 +134,15 @@ public sealed partial class ExpirySweeper(
         }
 
         public IResourceCache Cache { get; }
+
+        public int Waiting
+        {
+            get
+            {
+                lock (_gate)
+                    return _due.Count;
+            }
+        }
 
         public void Reload()
         {
