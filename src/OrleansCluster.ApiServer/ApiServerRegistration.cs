@@ -12,6 +12,7 @@ using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using OrleansCluster.Api;
 using OrleansCluster.Storage;
+using Swashbuckle.AspNetCore.Swagger;
 
 namespace OrleansCluster.ApiServer;
 
@@ -78,6 +79,10 @@ public static class ApiServerRegistration
         services.AddSingleton(provider => CacheCheck(provider));
         services.AddSingleton(provider => provider.GetRequiredService<Bootstrapper>().HealthCheck);
 
+        services.AddSingleton<ApiDescription>();
+        services.AddSingleton<ISwaggerProvider>(provider => provider.GetRequiredService<ApiDescription>());
+        services.AddSingleton<IAsyncSwaggerProvider>(provider => provider.GetRequiredService<ApiDescription>());
+
         services.AddSingleton<ApiRouter>();
         services.AddSingleton<Bootstrapper>();
         services.AddHostedService(provider => provider.GetRequiredService<Bootstrapper>());
@@ -91,13 +96,19 @@ public static class ApiServerRegistration
     }
 
     /// <summary>
-    /// Serves the API. The middleware, top to bottom: endpoints that the host itself has mapped keep their paths; everything else goes to
-    /// <see cref="ApiRouter"/>, whose summary lists the steps of a request.
+    /// Serves the API. The middleware, top to bottom: endpoints that the host itself has mapped keep their paths; Swagger UI needs no credential and
+    /// goes before authentication; everything else goes to <see cref="ApiRouter"/>, whose summary lists the steps of a request.
     /// </summary>
     public static WebApplication MapKubernetesApi(this WebApplication app)
     {
         var router = app.Services.GetRequiredService<ApiRouter>();
-        app.Use(next => context => context.GetEndpoint() is null ? router.HandleAsync(context) : next(context));
+        var swagger = app.Services.GetRequiredService<ApiServerOptions>().EnableSwagger ? new SwaggerPages(app) : null;
+        app.Use(next => context =>
+        {
+            if (context.GetEndpoint() is not null)
+                return next(context);
+            return swagger is not null && SwaggerPages.Serves(context.Request.Path) ? swagger.HandleAsync(context) : router.HandleAsync(context);
+        });
         return app;
     }
 
