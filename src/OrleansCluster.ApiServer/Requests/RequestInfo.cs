@@ -110,10 +110,10 @@ internal static class RequestInfoParser
         var authorizationNamespace = "";
         var name = segments.Next() ?? "";
         var subresource = segments.Next() ?? "";
-        if (resource == "namespaces" && group.Length == 0 && name.Length > 0)
+        if (resource == "namespaces" && name.Length > 0)
         {
             authorizationNamespace = name;
-            if (subresource.Length > 0 && subresource is not ("status" or "finalize"))
+            if (subresource.Length > 0 && (group.Length > 0 || subresource is not ("status" or "finalize")))
             {
                 @namespace = name;
                 resource = subresource;

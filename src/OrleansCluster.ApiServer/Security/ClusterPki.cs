@@ -102,10 +102,11 @@ public sealed class ClusterPki : IDisposable
     /// <param name="groups">Groups (O).</param>
     public X509Certificate2 ClientCertificate(string user, params IReadOnlyCollection<string> groups)
     {
+        // The builder puts what is added last in front.
         var subject = new X500DistinguishedNameBuilder();
-        foreach (var group in groups)
-            subject.AddOrganizationName(group);
         subject.AddCommonName(user);
+        foreach (var group in groups.Reverse())
+            subject.AddOrganizationName(group);
         var file = "client-" + string.Concat(user.Select(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '.' ? c : '_'));
         return GetOrIssue(file, subject.Build(), Usage.Client, []);
     }
