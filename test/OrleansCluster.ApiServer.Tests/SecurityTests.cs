@@ -1,7 +1,5 @@
-using System.Net.Http.Headers;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
-using OrleansCluster.Api;
 
 namespace OrleansCluster.ApiServer.Tests;
 
