@@ -34,7 +34,8 @@ public sealed class SqliteModelTests
         var time = new FakeTimeProvider(new DateTimeOffset(2026, 1, 1, 0, 0, 0, TimeSpan.Zero));
         var window = steps[0] % 3 == 0 ? 0 : steps[0] % 10;
         var model = new StoreModel { Now = time.GetUtcNow() };
-        var leases = new Dictionary<string, QueueItem>(StringComparer.Ordinal);
+        // Leases that have been handed out, outdated ones included, with the model's item of that time.
+        var leases = new List<(StoreModel.ModelItem Item, QueueItem Lease)>();
         var store = Open();
         try
         {
@@ -59,15 +60,16 @@ public sealed class SqliteModelTests
                     case 7:
                         var count = choice.Next(3) + 1;
                         var items = await store.LeaseAsync("pods", "q", count, Lease, TimeSpan.Zero, Token);
-                        Assert.Equal(model.Lease(count, Lease).Select(i => (i.Key, i.Priority, i.Attempt)), items.Select(i => (i.Key, i.Priority, i.Attempt)));
-                        foreach (var item in items)
-                            leases[item.Key] = item;
+                        var expectedItems = model.Lease(count, Lease);
+                        Assert.Equal(expectedItems.Select(i => (i.Key, i.Priority, i.Attempt)), items.Select(i => (i.Key, i.Priority, i.Attempt)));
+                        leases.AddRange(expectedItems.Zip(items));
                         break;
                     case 8:
                         if (leases.Count == 0)
                             break;
-                        var (key, lease) = leases.ElementAt(choice.Next(leases.Count));
-                        var held = model.Leased(key) is { } l && l.Attempt == lease.Attempt ? l : null;
+                        var (modelItem, lease) = leases[choice.Next(leases.Count)];
+                        var held = model.Queue.Contains(modelItem) && modelItem.Leased && modelItem.DueAt > model.Now && modelItem.Attempt == lease.Attempt
+                            ? modelItem : null;
                         if (choice.Next(2) == 0)
                         {
                             await store.CompleteAsync("pods", "q", lease, Token);
@@ -81,7 +83,6 @@ public sealed class SqliteModelTests
                             if (held is not null)
                                 (held.Leased, held.DueAt) = (false, delay == TimeSpan.Zero ? default : model.Now + delay);
                         }
-                        leases.Remove(key);
                         break;
                     case 9:
                         await store.WakeAsync("pods", "q", choice.Next(2) == 0 ? null : [Keys[0], Keys[1]], Token);
@@ -108,7 +109,8 @@ public sealed class SqliteModelTests
                         // A write that fails before its COMMIT must change nothing, wherever the store opens its file anew.
                         store.Writer.BeforeCommit = _ => throw new IOException("injected");
                         await Assert.ThrowsAsync<StoreUnavailableException>(async () => await ((IObjectStore)store).CommitAsync(
-                            Put(Keys[0], model.Find(Keys[0])?.Revision ?? 0) with { Queue = new QueueChange("q", QueueAction.Enqueue) }, Token));
+                            Put("failing", 0) with { Claims = Claims.Where(c => !model.IsClaimed(c)).ToList(), Queue = new QueueChange("q", QueueAction.Enqueue) }, Token));
+                        await Assert.ThrowsAsync<StoreUnavailableException>(async () => await store.AdvanceFenceAsync("pods", "f", Token));
                         store.Writer.BeforeCommit = null;
                         break;
                 }

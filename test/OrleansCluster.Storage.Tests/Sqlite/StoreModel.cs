@@ -64,7 +64,7 @@ internal sealed class StoreModel
         return items;
     }
 
-    public ModelItem? Leased(string key) => Queue.Find(i => i.Key == key && i.Leased && i.DueAt > Now);
+    public bool IsClaimed(string claim) => _claims.Values.Any(c => c.Contains(claim));
 
     public void Restart()
     {
