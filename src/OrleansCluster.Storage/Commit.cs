@@ -51,7 +51,7 @@ public sealed record Commit
     /// <summary>Canonical bytes of the object without resourceVersion. Not copied: the caller must not change them afterwards.</summary>
     public required byte[] Value { get; init; }
 
-    /// <summary>Revision the object must have now; 0 means that it must not exist.</summary>
+    /// <summary>Revision the object must have now; 0 means that it must not exist, which a removal cannot ask for.</summary>
     public required long ExpectedRevision { get; init; }
 
     /// <summary>
