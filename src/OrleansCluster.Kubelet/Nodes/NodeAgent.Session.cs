@@ -13,6 +13,7 @@ internal sealed partial class NodeAgent
 
     // The session whose observer may speak; calls of older ones are dropped.
     private volatile string _sessionId = "";
+    private bool _toldStarting;
 
     private async Task RunSessionsAsync(CancellationToken cancellationToken)
     {
@@ -84,11 +85,13 @@ internal sealed partial class NodeAgent
         var key = new ObjectKey("nodes", "", Name);
         var reply = await _services.ControlPlane.ExecuteAsync(
             key, NodeRequests.Create(Name, NodeObject.New(facts), NodeRequests.NewUid(_services.Random)), cancellationToken);
-        if (reply.IsSuccess)
+        if (!_toldStarting)
         {
             RecordNodeEvent("Starting", "Starting kubelet.");
-            return;
+            _toldStarting = true;
         }
+        if (reply.IsSuccess)
+            return;
         if (reply.Code != 409)
             throw new StatusException(reply.GetError()!);
         var labels = new System.Text.Json.Nodes.JsonObject

@@ -57,6 +57,9 @@ internal sealed partial class PodWorker
     /// <summary>Caller holds the lock. The target is busy until the operation's last step was taken.</summary>
     private void Track(string target, Func<CancellationToken, Task<Action>> operation, Action<Exception> fail)
     {
+        // Made when the first operation needs it: an adopted pod that just runs needs none.
+        if (_starting is null && !_endingBegun)
+            _starting = new CancellationTokenSource();
         var starting = _starting?.Token ?? CancellationToken.None;
         _operations[target] = Task.Run(() => RunAsync(target, operation, fail, starting), CancellationToken.None);
     }
@@ -596,6 +599,8 @@ internal sealed partial class PodWorker
             var endedBefore = record.IsExited;
             // The image keeps the name that the spec gave it.
             record.Observe(seen with { Image = spec.Image });
+            if (record.Previous?.Id == id)
+                record.PreviousMessage = message ?? record.PreviousMessage;
             if (record.Current?.Id != id || !record.IsExited)
                 return;
             record.CurrentMessage = message ?? record.CurrentMessage;

@@ -32,7 +32,7 @@ internal sealed partial class PodWorker : IWakeable, IThreadPoolWorkItem
     private readonly CancellationTokenSource _stop = new();
 
     // Cancelled when the pod shall end: pulls, hooks and configuration reads are of no use any more.
-    private CancellationTokenSource? _starting = new();
+    private CancellationTokenSource? _starting;
     private IReadOnlyDictionary<string, string>? _volumePaths;
     private IReadOnlyList<PodCondition> _conditions;
     private readonly HashSet<string> _reasonTypes = new(StringComparer.Ordinal);
@@ -44,6 +44,7 @@ internal sealed partial class PodWorker : IWakeable, IThreadPoolWorkItem
     private long _version;
     private long _settledVersion;
     private DateTimeOffset? _statusDueAt;
+    private bool _endingBegun;
     private bool _queued;
     private bool _stopped;
 
@@ -114,14 +115,17 @@ internal sealed partial class PodWorker : IWakeable, IThreadPoolWorkItem
             {
                 if (_state.FindContainer(container.Name) is not { } record)
                     continue;
-                record.Observe(container);
+                // A list does not say how one ended: until it was inspected, nothing may be concluded from it.
+                record.Observe(container.State == ContainerState.Exited ? container with { State = ContainerState.Unknown } : container);
                 if (record.IsRunning)
                     AdoptRunning(record);
             }
             foreach (var record in _state.Containers)
             {
-                if (record.IsExited)
-                    Inspect(record, record.Current!.Id);
+                if (record.Current is { State: ContainerState.Unknown } current)
+                    Inspect(record, current.Id);
+                if (record.Previous is { State: ContainerState.Unknown } previous)
+                    Inspect(record, previous.Id);
             }
         }
     }
@@ -260,16 +264,21 @@ internal sealed partial class PodWorker : IWakeable, IThreadPoolWorkItem
     public async Task StopAsync()
     {
         Task[] operations;
+        CancellationTokenSource? starting;
         lock (_gate)
         {
             _stopped = true;
             operations = [.. _operations.Values];
+            starting = _starting;
+            _starting = null;
         }
         _node.Services.Wheel.Set(this, null);
         await _stop.CancelAsync();
+        if (starting is not null)
+            await starting.CancelAsync();
         await Task.WhenAll(operations);
         _stop.Dispose();
-        _starting?.Dispose();
+        starting?.Dispose();
     }
 
     private void Evaluate()
@@ -321,6 +330,12 @@ internal sealed partial class PodWorker : IWakeable, IThreadPoolWorkItem
             return;
         }
 
+        foreach (var record in _state.Containers)
+        {
+            // Found ended and not inspected yet: a moment later its end can be told.
+            if (record.Current is { State: ContainerState.Unknown } && !decision.FinalStatus)
+                return;
+        }
         var status = _node.StatusBuilder.Build(_state, now, _conditions);
         _conditions = status.Conditions;
         var replaceIPs = _replacePodIPs || _reportedPodIP is not null && status.PodIP is not null && status.PodIP != _reportedPodIP;
@@ -407,6 +422,7 @@ internal sealed partial class PodWorker : IWakeable, IThreadPoolWorkItem
     {
         if (_state.Ending)
             _state.EndingSince ??= _node.Services.Time.GetUtcNow();
+        _endingBegun = true;
         if (_starting is { } starting)
         {
             _starting = null;

@@ -150,6 +150,12 @@ internal sealed class FakeControlPlane : IControlPlane
         Count($"{request.Verb}:{key.Resource}{(request.Subresource.Length > 0 ? "/" + request.Subresource : "")}");
         var (reply, gone) = Execute(key, request);
         Changed();
+        // As the node's grain does, every change of a pod is pushed, the agent's own ones included.
+        if (reply.IsSuccess && request.Verb == ObjectVerb.Patch && key.Resource == "pods")
+        {
+            var pod = CanonicalJson.Parse(reply.Object);
+            await PushAsync((string)pod["spec"]!["nodeName"]!, complete: false, [pod], []);
+        }
         if (gone is not null)
             await PushAsync((string)gone["spec"]!["nodeName"]!, complete: false, [], [(string)gone["metadata"]!["uid"]!]);
         return reply;
