@@ -12,33 +12,40 @@ internal sealed class HostPathVolume : IVolumeType
         var path = source.GetProperty("path").GetString()!;
         if (!request.Materialise)
             return Task.FromResult(path);
+        var found = Native.TypeOf(path);
         switch (source.TryGetProperty("type", out var type) ? type.GetString() ?? "" : "")
         {
             case "":
                 // No check is asked for; an engine makes a directory of what is missing.
-                if (!Path.Exists(path))
+                if (found == FileType.None)
                     Directory.CreateDirectory(path);
                 break;
             case "DirectoryOrCreate":
-                Require(!File.Exists(path), path, "a directory");
-                Directory.CreateDirectory(path);
+                if (found == FileType.None)
+                    Directory.CreateDirectory(path);
+                else
+                    Require(found, FileType.Directory, path, "a directory");
                 break;
             case "Directory":
-                Require(Directory.Exists(path), path, "a directory");
+                Require(found, FileType.Directory, path, "a directory");
                 break;
             case "FileOrCreate":
-                Require(!Directory.Exists(path), path, "a file");
-                if (!File.Exists(path))
+                if (found == FileType.None)
                     File.Create(path).Dispose();
+                else
+                    Require(found, FileType.File, path, "a file");
                 break;
             case "File":
-                Require(File.Exists(path) && Kind(path) == FileAttributes.None, path, "a file");
+                Require(found, FileType.File, path, "a file");
                 break;
             case "Socket":
-                Require(Path.Exists(path) && !Directory.Exists(path), path, "a socket file");
+                Require(found, FileType.Socket, path, "a socket file");
                 break;
-            case "CharDevice" or "BlockDevice":
-                Require(Kind(path) == FileAttributes.Device, path, "a device");
+            case "CharDevice":
+                Require(found, FileType.CharacterDevice, path, "a character device");
+                break;
+            case "BlockDevice":
+                Require(found, FileType.BlockDevice, path, "a block device");
                 break;
             case var other:
                 throw new VolumeException($"unknown hostPath type: {other}");
@@ -46,17 +53,9 @@ internal sealed class HostPathVolume : IVolumeType
         return Task.FromResult(path);
     }
 
-    private static FileAttributes Kind(string path)
+    private static void Require(FileType found, FileType wanted, string path, string what)
     {
-        var info = new FileInfo(path);
-        return info.Exists && info.Attributes.HasFlag(FileAttributes.Device) ? FileAttributes.Device
-            : info.Exists && !info.Attributes.HasFlag(FileAttributes.Directory) ? FileAttributes.None
-            : FileAttributes.Directory;
-    }
-
-    private static void Require(bool holds, string path, string what)
-    {
-        if (!holds)
+        if (found != wanted)
             throw new VolumeException($"hostPath type check failed: {path} is not {what}");
     }
 }

@@ -22,6 +22,24 @@ internal static class Native
     /// <summary>Changes the group only.</summary>
     public static void ChangeGroup(string path, long group) => Check(lchown(path, uint.MaxValue, checked((uint)group)), $"chgrp {path}");
 
+    /// <summary>What a path leads to, links followed.</summary>
+    public static FileType TypeOf(string path)
+    {
+        const int WorkingDirectory = -100, TypeMask = 1, ModeOffset = 28, TypeBits = 0xF000;
+        var buffer = new byte[256];
+        if (statx(WorkingDirectory, path, 0, TypeMask, buffer) != 0)
+            return FileType.None;
+        return (BitConverter.ToUInt16(buffer, ModeOffset) & TypeBits) switch
+        {
+            0x2000 => FileType.CharacterDevice,
+            0x4000 => FileType.Directory,
+            0x6000 => FileType.BlockDevice,
+            0x8000 => FileType.File,
+            0xC000 => FileType.Socket,
+            _ => FileType.Other,
+        };
+    }
+
     private static void Check(int result, string what)
     {
         if (result != 0)
@@ -40,8 +58,36 @@ internal static class Native
         [MarshalAs(UnmanagedType.LPUTF8Str)] string data);
 
     [DllImport("libc", SetLastError = true), DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static extern int statx(int directory, [MarshalAs(UnmanagedType.LPUTF8Str)] string path, int flags, uint mask, [Out] byte[] result);
+
+    [DllImport("libc", SetLastError = true), DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     private static extern int umount2([MarshalAs(UnmanagedType.LPUTF8Str)] string target, int flags);
 
     [DllImport("libc", SetLastError = true), DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
     private static extern int lchown([MarshalAs(UnmanagedType.LPUTF8Str)] string path, uint owner, uint group);
+}
+
+/// <summary>Types of what a path leads to.</summary>
+internal enum FileType
+{
+    /// <summary>Nothing is there.</summary>
+    None,
+
+    /// <summary>A regular file.</summary>
+    File,
+
+    /// <summary>A directory.</summary>
+    Directory,
+
+    /// <summary>A socket.</summary>
+    Socket,
+
+    /// <summary>A character device.</summary>
+    CharacterDevice,
+
+    /// <summary>A block device.</summary>
+    BlockDevice,
+
+    /// <summary>Anything else.</summary>
+    Other,
 }

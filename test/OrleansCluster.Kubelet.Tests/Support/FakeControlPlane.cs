@@ -19,6 +19,9 @@ internal sealed class FakeControlPlane : IControlPlane
 
     public bool Down { get; set; }
 
+    /// <summary>False: events are taken and forgotten.</summary>
+    public bool KeepEvents { get; set; } = true;
+
     public TimeSpan HeartbeatInterval { get; set; } = TimeSpan.FromSeconds(1);
 
     public ConcurrentDictionary<string, int> Calls { get; } = new(StringComparer.Ordinal);
@@ -148,6 +151,8 @@ internal sealed class FakeControlPlane : IControlPlane
     public async Task<ObjectReply> ExecuteAsync(ObjectKey key, ObjectRequest request, CancellationToken cancellationToken)
     {
         Count($"{request.Verb}:{key.Resource}{(request.Subresource.Length > 0 ? "/" + request.Subresource : "")}");
+        if (key.Resource == "events" && !KeepEvents)
+            return new ObjectReply { Code = 201, Object = request.Body };
         var (reply, gone) = Execute(key, request);
         Changed();
         // As the node's grain does, every change of a pod is pushed, the agent's own ones included.

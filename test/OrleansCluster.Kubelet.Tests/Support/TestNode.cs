@@ -15,6 +15,8 @@ internal sealed class TestNode : IAsyncDisposable
     private readonly WakeWheel _wheel;
     private readonly StatusReporter _reporter;
     private readonly NodeEvents _events;
+    private readonly NodeSettings _settings;
+    private readonly NodeServices _services;
 
     private TestNode(
         FakeControlPlane controlPlane, TimeProvider time, IContainerRuntime runtime, IProber prober, string? dataDirectory, Action<NodeAgentOptions>? configure,
@@ -31,31 +33,42 @@ internal sealed class TestNode : IAsyncDisposable
         _events.Start();
         var options = new NodeAgentOptions { DataDirectory = dataDirectory ?? "", RelistInterval = TimeSpan.FromMinutes(1) };
         configure?.Invoke(options);
-        Agent = new NodeAgent(
-            new NodeSettings
-            {
-                Name = name,
-                Address = IPAddress.Parse("10.0.0.1"),
-                PodSubnet = subnet,
-                DataDirectory = dataDirectory,
-                Hollow = dataDirectory is null,
-                Labels = new Dictionary<string, string>(),
-                Options = options,
-                CreateRuntime = (_, _) => Task.FromResult((runtime, prober)),
-            },
-            new NodeServices
-            {
-                ControlPlane = controlPlane,
-                Objects = new NodeObjects(controlPlane),
-                Reporter = _reporter,
-                Events = _events,
-                Wheel = _wheel,
-                Time = time,
-                Random = random,
-                Loggers = loggers,
-            });
+        _settings = new NodeSettings
+        {
+            Name = name,
+            Address = IPAddress.Parse("10.0.0.1"),
+            PodSubnet = subnet,
+            DataDirectory = dataDirectory,
+            Hollow = dataDirectory is null,
+            Labels = new Dictionary<string, string>(),
+            Options = options,
+            CreateRuntime = (_, _) => Task.FromResult((runtime, prober)),
+        };
+        _services = new NodeServices
+        {
+            ControlPlane = controlPlane,
+            Objects = new NodeObjects(controlPlane),
+            Reporter = _reporter,
+            Events = _events,
+            Wheel = _wheel,
+            Time = time,
+            Random = random,
+            Loggers = loggers,
+        };
+        Agent = new NodeAgent(_settings, _services);
         Agent.Start(10250);
     }
+
+    /// <summary>A further hollow node that shares this one's services.</summary>
+    public NodeAgent Another(string name, IPNetwork subnet) => new(
+        _settings with
+        {
+            Name = name,
+            PodSubnet = subnet,
+            CreateRuntime = (network, _) => Task.FromResult((
+                (IContainerRuntime)new HollowRuntime(new HollowRuntimeOptions { Subnet = network }, _services.Time), (IProber)new HollowProber(_services.Time))),
+        },
+        _services);
 
     public FakeControlPlane ControlPlane { get; }
 

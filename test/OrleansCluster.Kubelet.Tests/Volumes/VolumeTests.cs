@@ -7,6 +7,7 @@ using static OrleansCluster.Kubelet.Tests.Support.PodJsonBuilder;
 
 namespace OrleansCluster.Kubelet.Tests.Volumes;
 
+[System.Runtime.Versioning.SupportedOSPlatform("linux")]
 public sealed class VolumeTests : IDisposable
 {
     private static readonly PodFacts Facts = new("node-1", "10.0.0.1", null, 4, 8L << 30);
@@ -39,6 +40,8 @@ public sealed class VolumeTests : IDisposable
         ["data"] = data,
     });
 
+    private static string Text(string path) => File.ReadAllText(path);
+
     private static JsonObject Named(string name) => new() { ["name"] = name };
 
     [Fact]
@@ -46,7 +49,7 @@ public sealed class VolumeTests : IDisposable
     {
         PutConfigMap(new JsonObject { ["a"] = "1", ["b"] = "1" });
         var path = await SetUpAsync("configMap", Named("settings"));
-        Assert.Equal("1", File.ReadAllText(Path.Combine(path, "a")));
+        Assert.Equal("1", Text(Path.Combine(path, "a")));
         var first = new DirectoryInfo(Path.Combine(path, "..data")).LinkTarget;
 
         await SetUpAsync("configMap", Named("settings"));
@@ -54,8 +57,8 @@ public sealed class VolumeTests : IDisposable
 
         PutConfigMap(new JsonObject { ["a"] = "2", ["c"] = "2" });
         await SetUpAsync("configMap", Named("settings"));
-        Assert.Equal("2", File.ReadAllText(Path.Combine(path, "a")));
-        Assert.Equal("2", File.ReadAllText(Path.Combine(path, "c")));
+        Assert.Equal("2", Text(Path.Combine(path, "a")));
+        Assert.Equal("2", Text(Path.Combine(path, "c")));
         Assert.False(Path.Exists(Path.Combine(path, "b")));
         Assert.False(Directory.Exists(Path.Combine(path, first!)));
     }
@@ -69,7 +72,7 @@ public sealed class VolumeTests : IDisposable
         source["items"] = new JsonArray(
             new JsonObject { ["key"] = "a", ["path"] = "sub/first" }, new JsonObject { ["key"] = "b", ["path"] = "second", ["mode"] = 448 });
         var path = await SetUpAsync("configMap", source);
-        Assert.Equal("1", File.ReadAllText(Path.Combine(path, "sub/first")));
+        Assert.Equal("1", Text(Path.Combine(path, "sub/first")));
         Assert.False(Path.Exists(Path.Combine(path, "a")));
         Assert.Equal(UnixFileMode.UserRead, File.GetUnixFileMode(Path.Combine(path, "..data/sub/first")));
         Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute, File.GetUnixFileMode(Path.Combine(path, "..data/second")));
@@ -96,7 +99,7 @@ public sealed class VolumeTests : IDisposable
         pod.Spec()["volumes"] = new JsonArray(new JsonObject { ["name"] = "v", ["configMap"] = Named("settings") });
         var paths = await restarted.SetUpAsync(pod.Parse(), Facts, PodDirectory, TestContext.Current.CancellationToken);
         Assert.Equal(path, paths["v"]);
-        Assert.Equal("1", File.ReadAllText(Path.Combine(path, "a")));
+        Assert.Equal("1", Text(Path.Combine(path, "a")));
     }
 
     [Fact]
@@ -109,8 +112,8 @@ public sealed class VolumeTests : IDisposable
                 new JsonObject { ["configMap"] = Named("settings") },
                 new JsonObject { ["downwardAPI"] = new JsonObject { ["items"] = new JsonArray(new JsonObject { ["path"] = "name", ["fieldRef"] = new JsonObject { ["fieldPath"] = "metadata.name" } }) } }),
         });
-        Assert.Equal("1", File.ReadAllText(Path.Combine(path, "a")));
-        Assert.Equal("web", File.ReadAllText(Path.Combine(path, "name")));
+        Assert.Equal("1", Text(Path.Combine(path, "a")));
+        Assert.Equal("web", Text(Path.Combine(path, "name")));
 
         var failure = await Assert.ThrowsAsync<VolumeException>(() => SetUpAsync("projected", new JsonObject
         {
@@ -132,7 +135,7 @@ public sealed class VolumeTests : IDisposable
         var path = await SetUpAsync("emptyDir", []);
         await File.WriteAllTextAsync(Path.Combine(path, "x"), "kept", TestContext.Current.CancellationToken);
         Assert.Equal(path, await SetUpAsync("emptyDir", []));
-        Assert.Equal("kept", File.ReadAllText(Path.Combine(path, "x")));
+        Assert.Equal("kept", Text(Path.Combine(path, "x")));
         Assert.Equal((UnixFileMode)0b111_111_111, File.GetUnixFileMode(path));
     }
 
@@ -143,7 +146,7 @@ public sealed class VolumeTests : IDisposable
         await File.WriteAllTextAsync(Path.Combine(path, "x"), "y", TestContext.Current.CancellationToken);
         _volumes.TearDown(PodDirectory);
         Assert.False(Directory.Exists(PodDirectory));
-        Assert.DoesNotContain(File.ReadLines("/proc/self/mounts"), line => line.Contains(PodDirectory, StringComparison.Ordinal));
+        Assert.DoesNotContain(PodDirectory, Text("/proc/self/mounts"), StringComparison.Ordinal);
     }
 
     [Theory]
