@@ -284,6 +284,9 @@ public sealed class NodeAgentTests
         {
             await controlPlane.PushAsync(Pod(containers: container));
             await controlPlane.WaitForReadyAsync("web");
+            // What was told comes back with the next push and is kept on disk.
+            var kept = Path.Combine(directory.Path, "pods", "uid-web", "pod.json");
+            await WaitAsync(() => FakeControlPlane.IsReady((JsonObject)JsonNode.Parse(File.ReadAllText(kept))!), "the file");
         }
         var unready = 0;
         await using (var node = await TestNode.StartAsync(controlPlane, TimeProvider.System, runtime, dataDirectory: directory.Path))
