@@ -29,9 +29,9 @@ internal sealed class SwaggerPages
             options.SwaggerEndpoint($"/swagger/{ApiDescription.DocumentName}/swagger.json", "Kubernetes API");
             options.EnablePersistAuthorization();
             options.EnableFilter();
-            // Hundreds of operations: closed until looked for, or the page takes seconds to draw.
+            // Resources first, then their operations: what is open and off the screen is not drawn, so a long open page cannot be searched.
             options.DocExpansion(Swashbuckle.AspNetCore.SwaggerUI.DocExpansion.None);
-            options.DefaultModelsExpandDepth(-1);
+            options.DefaultModelsExpandDepth(1);
         });
         pages.Run(async context => await Replies.WriteErrorAsync(context, Api.StatusError.NoSuchPath()));
         return pages.Build();
