@@ -1,4 +1,5 @@
 using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using OrleansCluster.Api;
 
@@ -20,7 +21,7 @@ internal sealed partial class ApiRouter(
     ResourceRegistry registry, Authentication authentication, Impersonation impersonation, RbacAuthorizer authorizer, HealthChecks health,
     DiscoveryHandler discovery, OpenApiHandler openApi, AccessReviews reviews, PodStreamHandler streams, ReadHandler reads, WatchHandler watches,
     WriteHandler writes, CollectionDeletion collections, PodWrites podWrites, RequestMetrics metrics, TimeProvider time, Func<Guid> newId,
-    ILogger<ApiRouter> logger)
+    IHostApplicationLifetime lifetime, ILogger<ApiRouter> logger)
 {
     /// <summary>Longest a request other than a watch or a stream may take (wire contract, section 1).</summary>
     public static readonly TimeSpan RequestTimeout = TimeSpan.FromSeconds(60);
@@ -65,16 +66,9 @@ internal sealed partial class ApiRouter(
             await HandlePathAsync(context, info.Path);
             return;
         }
-        if (info.Verb == Verbs.Watch)
+        if (info.Verb == Verbs.Watch || PodStreamHandler.Serves(info))
         {
-            Require(info, Verbs.Watch);
-            await watches.WatchAsync(new ApiRequest(context, info, caller, context.RequestAborted));
-            return;
-        }
-        if (PodStreamHandler.Serves(info))
-        {
-            RequireSubresource(info);
-            await streams.HandleAsync(new ApiRequest(context, info, caller, context.RequestAborted));
+            await RunUnlimitedAsync(context, info, caller);
             return;
         }
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted);
@@ -86,6 +80,33 @@ internal sealed partial class ApiRouter(
         catch (OperationCanceledException) when (!context.RequestAborted.IsCancellationRequested)
         {
             throw new StatusException(StatusError.Timeout("Timeout: request did not complete within the allotted timeout"));
+        }
+    }
+
+    /// <summary>
+    /// Watches and streams last until they end by themselves, the client goes away, or the server stops: then they end at once and whole, or a
+    /// shutdown would wait for them.
+    /// </summary>
+    private async ValueTask RunUnlimitedAsync(HttpContext context, RequestInfo info, Caller caller)
+    {
+        using var ending = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, lifetime.ApplicationStopping);
+        var request = new ApiRequest(context, info, caller, ending.Token);
+        try
+        {
+            if (info.Verb == Verbs.Watch)
+            {
+                Require(info, Verbs.Watch);
+                await watches.WatchAsync(request);
+            }
+            else
+            {
+                RequireSubresource(info);
+                await streams.HandleAsync(request);
+            }
+        }
+        catch (OperationCanceledException) when (lifetime.ApplicationStopping.IsCancellationRequested && context.Response.HasStarted)
+        {
+            // A clean end: the client comes back from the last revision it has seen.
         }
     }
 

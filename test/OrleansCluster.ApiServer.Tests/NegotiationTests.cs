@@ -73,6 +73,12 @@ public sealed class NegotiationTests(TestCluster cluster) : KubernetesTest(clust
         Assert.Equal(201, yaml.Code);
         Assert.Equal("b", (string)yaml.Json["data"]!["a"]!);
 
+        var twice = await SendAsync(Admin, HttpMethod.Post, $"/api/v1/namespaces/{ns}/configmaps?fieldValidation=Strict",
+            "metadata: {name: z}\nbogus: 1\ndata:\n  a: b\n  a: c\n", "application/yaml");
+        Assert.Equal(400, twice.Code);
+        Assert.Contains("unknown field \"bogus\"", twice.Message, StringComparison.Ordinal);
+        Assert.Contains("duplicate field \"data.a\"", twice.Message, StringComparison.Ordinal);
+
         // What kubectl create configmap sends.
         var body = new byte[]
         {

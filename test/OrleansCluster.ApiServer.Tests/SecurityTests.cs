@@ -140,6 +140,20 @@ public sealed class SecurityTests(TestCluster cluster) : KubernetesTest(cluster)
     }
 
     [Fact]
+    public async Task Who_may_only_update_cannot_create_by_a_put()
+    {
+        var ns = await NewNamespaceAsync();
+        await SendAsync(Admin, HttpMethod.Post, $"/apis/rbac.authorization.k8s.io/v1/namespaces/{ns}/roles",
+            """{"metadata":{"name":"updater"},"rules":[{"apiGroups":["coordination.k8s.io"],"resources":["leases"],"verbs":["update","get"]}]}""");
+        await GrantAsync(ns, "updater", "User", "bob", "Role");
+        var path = $"/apis/coordination.k8s.io/v1/namespaces/{ns}/leases/l";
+        await UntilAsync(async () => (await SendAsync(Bob, HttpMethod.Get, path)).Code == 404);
+        var refused = await SendAsync(Bob, HttpMethod.Put, path, """{"metadata":{"name":"l"},"spec":{}}""");
+        Assert.Equal(403, refused.Code);
+        Assert.Contains("cannot create resource \"leases\"", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Impersonation_needs_the_right_and_then_acts_as_the_other()
     {
         var asViewer = Cluster.Client(Cluster.AdminToken);
@@ -209,10 +223,10 @@ public sealed class SecurityTests(TestCluster cluster) : KubernetesTest(cluster)
             Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(file));
     }
 
-    private async Task GrantAsync(string ns, string role, string subjectKind, string subject)
+    private async Task GrantAsync(string ns, string role, string subjectKind, string subject, string roleKind = "ClusterRole")
     {
         var answer = await SendAsync(Admin, HttpMethod.Post, $"/apis/rbac.authorization.k8s.io/v1/namespaces/{ns}/rolebindings",
-            $$$"""{"metadata":{"name":"grant"},"subjects":[{"kind":"{{{subjectKind}}}","apiGroup":"rbac.authorization.k8s.io","name":"{{{subject}}}"}],"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"{{{role}}}"}}""");
+            $$$"""{"metadata":{"name":"grant"},"subjects":[{"kind":"{{{subjectKind}}}","apiGroup":"rbac.authorization.k8s.io","name":"{{{subject}}}"}],"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"{{{roleKind}}}","name":"{{{role}}}"}}""");
         Assert.True(answer.Code == 201, answer.Text);
     }
 

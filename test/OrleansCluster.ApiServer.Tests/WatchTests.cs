@@ -134,6 +134,27 @@ public sealed class WatchTests(TestCluster cluster) : KubernetesTest(cluster)
         }
     }
 
+    [Fact]
+    public async Task A_stopping_server_ends_its_watches_whole_and_does_not_wait_for_them()
+    {
+        var other = new TestCluster();
+        await other.InitializeAsync();
+        try
+        {
+            await using var watch = await OpenAsync(other.Admin, "/api/v1/namespaces?watch=true");
+            await watch.TakeAsync(4);
+            using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(5));
+            await other.StopAsync(limit.Token);
+            Assert.False(limit.IsCancellationRequested);
+            // An aborted stream would throw here.
+            await watch.ToEndAsync();
+        }
+        finally
+        {
+            await other.DisposeAsync();
+        }
+    }
+
     private Task<Answer> CreateSecretAsync(string ns, string name) =>
         SendAsync(Admin, HttpMethod.Post, $"/api/v1/namespaces/{ns}/secrets", $$"""{"metadata":{"name":"{{name}}"} }""");
 

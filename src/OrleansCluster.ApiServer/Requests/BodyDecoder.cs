@@ -7,8 +7,10 @@ internal sealed class BodyDecoder : IBodyDecoder
 {
     /// <inheritdoc/>
     public byte[] YamlToJson(ReadOnlySpan<byte> yaml) =>
-        // Untyped: the object's grain decodes with the type and reports unknown members.
-        ToJson(ObjectDecoder.DecodeYaml(yaml, SchemaCatalog.CustomResource));
+        // Duplicate and unknown members stay in: the object's grain reports them.
+        ObjectDecoder.TryConvertYaml(yaml, out var json, out var error)
+            ? json
+            : throw new StatusException(StatusError.BadRequest(error.Message));
 
     /// <inheritdoc/>
     public byte[] ProtobufToJson(ReadOnlySpan<byte> protobuf) => ToJson(ObjectDecoder.DecodeProtobuf(protobuf));

@@ -73,7 +73,7 @@ internal sealed partial class PodStreamHandler : IDisposable
         var kind = info.Subresource switch { "log" => "containerLogs", "portforward" => "portForward", var other => other };
         var path = $"/{Escape(pod.NodeName)}/{kind}/{Escape(info.Namespace)}/{Escape(info.Name)}" + (container.Length > 0 ? "/" + Escape(container) : "");
         // (3)
-        await ForwardAsync(request.Context, address, path);
+        await ForwardAsync(request.Context, address, path, request.Aborted);
     }
 
     /// <inheritdoc/>
@@ -83,12 +83,12 @@ internal sealed partial class PodStreamHandler : IDisposable
             _client.Value.Dispose();
     }
 
-    private async ValueTask ForwardAsync(HttpContext context, string address, string path)
+    private async ValueTask ForwardAsync(HttpContext context, string address, string path, CancellationToken ending)
     {
         var error = await _forwarder.SendAsync(
             context, address, _client.Value,
             new ForwarderRequestConfig { ActivityTimeout = TimeSpan.FromHours(4), Version = HttpVersion.Version11, VersionPolicy = HttpVersionPolicy.RequestVersionExact },
-            new AgentTransformer(path));
+            new AgentTransformer(path), ending);
         if (error == ForwarderError.None)
             return;
         var cause = context.Features.Get<IForwarderErrorFeature>()?.Exception;

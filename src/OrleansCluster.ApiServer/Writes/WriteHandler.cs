@@ -11,7 +11,8 @@ namespace OrleansCluster.ApiServer;
 /// What the object must look like is the grain's matter; here only the request's own form is checked.
 /// </summary>
 internal sealed class WriteHandler(
-    IGrainFactory grains, TimeProvider time, RequestBody bodies, ReadHandler reads, RoleEscalation escalation, Func<Guid> newUid)
+    IGrainFactory grains, TimeProvider time, RequestBody bodies, ReadHandler reads, RbacAuthorizer authorizer, RoleEscalation escalation,
+    Func<Guid> newUid)
 {
     /// <summary>Answers a POST to a collection.</summary>
     public async ValueTask CreateAsync(ApiRequest request)
@@ -51,7 +52,10 @@ internal sealed class WriteHandler(
         var grainRequest = Compose(ObjectVerb.Update, request, body, options);
         var reply = await ExecuteAsync(request, request.Key, grainRequest);
         if (reply.Code == 404 && definition.AllowCreateOnUpdate && request.Info.Subresource.Length == 0)
+        {
+            await RequireCreateAsync(request);
             reply = await ExecuteAsync(request, request.Key, grainRequest with { Verb = ObjectVerb.Create });
+        }
         await AnswerAsync(request, reply, format);
     }
 
@@ -166,6 +170,15 @@ internal sealed class WriteHandler(
                 });
             }
         }
+    }
+
+    /// <summary>Who may only update must not create by updating what is not there.</summary>
+    private async ValueTask RequireCreateAsync(ApiRequest request)
+    {
+        var access = new AccessAttributes(
+            Verbs.Create, request.Info.Group, request.Info.Resource, request.Info.AuthorizationNamespace, request.Info.Name);
+        if (!(await authorizer.AuthorizeAsync(request.Caller.User, access, request.Aborted)).Allowed)
+            throw new StatusException(AccessDenied.Resource(request.Caller.User, access));
     }
 
     /// <summary>

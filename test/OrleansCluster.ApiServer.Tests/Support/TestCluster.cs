@@ -113,6 +113,9 @@ public sealed class TestCluster : IAsyncLifetime
         return client;
     }
 
+    /// <summary>Stops the server as a host does on SIGTERM.</summary>
+    public Task StopAsync(CancellationToken cancellationToken) => _app!.StopAsync(cancellationToken);
+
     private async Task ReadyAsync()
     {
         using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(30));
