@@ -71,6 +71,12 @@ internal sealed partial class ApiRouter(
             await RunUnlimitedAsync(context, info, caller);
             return;
         }
+        if (info.Verb is Verbs.Get or Verbs.List)
+        {
+            // A read waits for the cache alone, which has a limit of its own: no timer for the most frequent request.
+            await HandleResourceAsync(new ApiRequest(context, info, caller, context.RequestAborted));
+            return;
+        }
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted);
         using var timer = time.CreateTimer(static state => ((CancellationTokenSource)state!).Cancel(), limit, RequestTimeout, Timeout.InfiniteTimeSpan);
         try
