@@ -173,11 +173,13 @@ internal sealed partial class NodeAgent
                     worker.Adopt(found.Sandboxes.Where(sandbox => sandbox.Pod.Uid == pod.Uid), found.Containers.Where(c => c.Pod.Uid == pod.Uid));
                 _workers.Add(pod.Uid, worker);
             }
+            // Under the lock: a worker that finishes takes the pod's directory with it, and nothing may be written after that.
+            Keep(pod, bytes);
         }
-        Keep(pod, bytes);
         worker.SetDesired(pod);
     }
 
+    /// <summary>Caller holds the lock.</summary>
     private void Keep(PodDocument pod, byte[] bytes)
     {
         try
@@ -198,6 +200,22 @@ internal sealed partial class NodeAgent
             _workers.Remove(worker.Uid);
             if (!worker.WasRemoved)
                 _done.Add(worker.Uid);
+            RemoveDirectory(worker.Uid);
+        }
+    }
+
+    /// <summary>Takes away what a push wrote after the worker had removed the directory. Caller holds the lock.</summary>
+    private void RemoveDirectory(string podUid)
+    {
+        if (_context!.Store.DirectoryOf(podUid) is not { } directory)
+            return;
+        try
+        {
+            _context.Volumes.TearDown(directory);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            Log.Unreadable(_logger, exception, Name, directory);
         }
     }
 
@@ -397,16 +415,8 @@ internal sealed partial class NodeAgent
         {
             lock (_gate)
             {
-                if (known.Contains(Path.GetFileName(pod)) || _workers.ContainsKey(Path.GetFileName(pod)))
-                    continue;
-            }
-            try
-            {
-                _context!.Volumes.TearDown(pod);
-            }
-            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
-            {
-                Log.Unreadable(_logger, exception, Name, pod);
+                if (!known.Contains(Path.GetFileName(pod)) && !_workers.ContainsKey(Path.GetFileName(pod)))
+                    RemoveDirectory(Path.GetFileName(pod));
             }
         }
     }

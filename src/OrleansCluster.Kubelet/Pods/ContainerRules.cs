@@ -17,6 +17,14 @@ internal static class ContainerRules
     /// <summary>How long `ErrImagePull` is shown before it turns into `ImagePullBackOff`.</summary>
     private static readonly TimeSpan ShowPullError = TimeSpan.FromSeconds(5);
 
+    /// <summary>The engine's label with the image that the spec named when the container was created.</summary>
+    public const string ImageLabel = "kubelet.image";
+
+    /// <summary>Whether the spec names another image than the running container was made from. Nothing else of a container can change.</summary>
+    public static bool ImageChanged(PodState state, ContainerRecord record) =>
+        record.Current is { } current && current.Labels.TryGetValue(ImageLabel, out var image)
+        && Spec(state, record) is { } spec && spec.Image != image;
+
     public static TimeSpan NextDelay(TimeSpan delay) =>
         delay <= TimeSpan.Zero ? FirstDelay : delay * 2 < MaxDelay ? delay * 2 : MaxDelay;
 
@@ -24,6 +32,8 @@ internal static class ContainerRules
     public static bool RestartsAfterExit(PodState state, ContainerRecord record)
     {
         if (record.Current is not { State: ContainerState.Exited } current)
+            return true;
+        if (record.Stop is { Cause: StopCause.SpecChanged })
             return true;
         return record.Kind switch
         {
@@ -42,6 +52,8 @@ internal static class ContainerRules
     /// <summary>Until when an ended container has to wait for its restart; null when it may start now.</summary>
     public static DateTimeOffset? CrashBackOffUntil(ContainerRecord record, DateTimeOffset now)
     {
+        if (record.Stop is { Cause: StopCause.SpecChanged })
+            return null;
         if (record.CrashDelay <= TimeSpan.Zero || record.Current is not { State: ContainerState.Exited } current || RanLongEnough(current))
             return null;
         var until = (current.FinishedAt ?? current.CreatedAt) + record.CrashDelay;

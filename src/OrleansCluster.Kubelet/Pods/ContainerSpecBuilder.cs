@@ -88,6 +88,7 @@ internal static class ContainerSpecBuilder
             SharePidOfContainerId = ingredients.SharePidOf,
             HostPid = pod.Spec.HostPid,
             HostIpc = pod.Spec.HostIpc,
+            Labels = new Dictionary<string, string>(StringComparer.Ordinal) { [ContainerRules.ImageLabel] = container.Image },
         };
     }
 

@@ -257,6 +257,10 @@ internal static class PodPlan
                 case ContainerState.Running when record.Stop is not null:
                     ContinueStop(record, record.Stop);
                     break;
+                case ContainerState.Running when ContainerRules.ImageChanged(state, record):
+                    ContinueStop(record, new ContainerStop(
+                        StopCause.SpecChanged, TerminationGrace(), $"Container {record.Name} definition changed, will be restarted"));
+                    break;
                 case ContainerState.Running:
                     KeepHealthy(record);
                     break;

@@ -300,4 +300,7 @@ internal enum StopCause
 
     /// <summary>Its sandbox is gone.</summary>
     SandboxLost,
+
+    /// <summary>The spec names another image by now.</summary>
+    SpecChanged,
 }

@@ -361,7 +361,9 @@ internal sealed partial class PodWorker
                 RecordEvent(warning: true, "Failed", "Error: InvalidImageName", record);
                 break;
             default:
-                RecordEvent(warning: true, "Failed", $"Failed to pull image \"{image}\": {message}", record);
+                var prefix = $"failed to pull image \"{image}\": ";
+                var cause = message.StartsWith(prefix, StringComparison.Ordinal) ? message[prefix.Length..] : message;
+                RecordEvent(warning: true, "Failed", $"Failed to pull image \"{image}\": {cause}", record);
                 RecordEvent(warning: true, "Failed", $"Error: {reason}", record);
                 RecordEvent(warning: false, "BackOff", $"Back-off pulling image \"{image}\"", record);
                 RecordEvent(warning: true, "Failed", "Error: ImagePullBackOff", record);
@@ -597,8 +599,7 @@ internal sealed partial class PodWorker
                 return;
             }
             var endedBefore = record.IsExited;
-            // The image keeps the name that the spec gave it.
-            record.Observe(seen with { Image = spec.Image });
+            record.Observe(seen);
             if (record.Previous?.Id == id)
                 record.PreviousMessage = message ?? record.PreviousMessage;
             if (record.Current?.Id != id || !record.IsExited)

@@ -217,6 +217,22 @@ public sealed class PodPlanTests
         Assert.Equal(["c-0", "c-1"], pod.Decide().Actions.Select(action => action.Id));
     }
 
+    [Fact]
+    public void Container_whose_image_changed_is_stopped_and_made_anew_whatever_the_policy()
+    {
+        var pod = new StateBuilder(Pod(restartPolicy: "Never")).Up().Running("c");
+        var record = pod.State.Container("c");
+        record.Observe(record.Current! with { Labels = new Dictionary<string, string> { [ContainerRules.ImageLabel] = "busybox:1.36" } });
+        Assert.Equal("", pod.Actions());
+        record.Observe(record.Current with { Labels = new Dictionary<string, string> { [ContainerRules.ImageLabel] = "busybox:1.35" } });
+        var action = Assert.Single(pod.Decide().Actions);
+        Assert.Equal(PodActionKind.StopContainer, action.Kind);
+        Assert.Equal("Container c definition changed, will be restarted", action.Stop!.Message);
+        record.Stop = action.Stop;
+        pod.Exited("c", 143);
+        Assert.Equal("EnsureImage:c", pod.Actions());
+    }
+
     // ---- sandbox lost
 
     [Fact]
