@@ -97,7 +97,8 @@ internal sealed class PodStatusBuilder(string nodeAddress, string idScheme)
             Ready = ContainerRules.Ready(state, record),
             Started = ContainerRules.Started(state, record),
             RestartCount = record.RestartCount,
-            Image = current?.Image is { Length: > 0 } image ? image : spec?.Image ?? "",
+            // An engine lists a container by its image's id once the tag has moved on.
+            Image = current?.Labels.GetValueOrDefault(ContainerRules.ImageLabel) is { Length: > 0 } image ? image : spec?.Image ?? "",
             ImageId = ImageId(current?.ImageId),
             ContainerId = current is null ? null : Id(current.Id),
         };
