@@ -92,12 +92,14 @@ internal sealed partial class PodStreamHandler : IDisposable
         if (error == ForwarderError.None)
             return;
         var cause = context.Features.Get<IForwarderErrorFeature>()?.Exception;
-        Log.ForwardingFailed(_logger, address, error, cause?.Message ?? "");
         if (context.Response.HasStarted)
         {
+            // A stream under way ends like this whenever either side goes first: the usual end of an exec or a followed log.
+            Log.StreamEnded(_logger, address, error, cause?.Message ?? "");
             context.Abort();
             return;
         }
+        Log.ForwardingFailed(_logger, address, error, cause?.Message ?? "");
         if (!context.RequestAborted.IsCancellationRequested)
         {
             await Replies.WriteErrorAsync(context, error is ForwarderError.RequestTimedOut
@@ -202,6 +204,9 @@ internal sealed partial class PodStreamHandler : IDisposable
 
     private static partial class Log
     {
+        [LoggerMessage(LogLevel.Debug, "A stream to the node agent at {Address} ended: {Error} {Cause}")]
+        public static partial void StreamEnded(ILogger logger, string address, ForwarderError error, string cause);
+
         [LoggerMessage(LogLevel.Warning, "Forwarding to the node agent at {Address} failed: {Error} {Cause}")]
         public static partial void ForwardingFailed(ILogger logger, string address, ForwarderError error, string cause);
     }

@@ -98,5 +98,7 @@ internal static class ClusterHost
         // The silo's remarks about the garbage collector are answered in docs/decisions/0009.
         logging.AddFilter("Orleans.Runtime.Silo", LogLevel.Error);
         logging.AddFilter("Orleans.Runtime.Watchdog", LogLevel.Error);
+        // Retries inside Orleans while a silo is starting; what matters is logged by the callers.
+        logging.AddFilter("Polly", LogLevel.Error);
     }
 }
