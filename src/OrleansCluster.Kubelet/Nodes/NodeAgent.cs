@@ -159,6 +159,7 @@ internal sealed partial class NodeAgent
 
     private void TakePod(PodDocument pod, byte[] bytes)
     {
+        // Pod start, step 2 (docs/architecture.md).
         PodWorker? worker;
         lock (_gate)
         {
@@ -173,8 +174,10 @@ internal sealed partial class NodeAgent
                     worker.Adopt(found.Sandboxes.Where(sandbox => sandbox.Pod.Uid == pod.Uid), found.Containers.Where(c => c.Pod.Uid == pod.Uid));
                 _workers.Add(pod.Uid, worker);
             }
-            // Under the lock: a worker that finishes takes the pod's directory with it, and nothing may be written after that.
-            Keep(pod, bytes);
+            // Once its deletion is kept nothing new about a pod matters after a restart, and its directory may be on its way out already. Under the
+            // lock: a worker that finishes takes the directory with it, and nothing may be written after that.
+            if (!worker.IsEnding)
+                Keep(pod, bytes);
         }
         worker.SetDesired(pod);
     }

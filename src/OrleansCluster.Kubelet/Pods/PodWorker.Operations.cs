@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Net;
 using System.Text;
+using Microsoft.Extensions.Logging;
 using OrleansCluster.Api;
 using OrleansCluster.Kubelet.Images;
 using OrleansCluster.Kubelet.Network;
@@ -202,6 +203,7 @@ internal sealed partial class PodWorker
 
     private async Task<Action> SetUpVolumesAsync(CancellationToken cancellationToken)
     {
+        // Pod start, step 5.
         var (pod, facts) = Snapshot();
         var directory = _node.Store.DirectoryOf(Uid);
         var paths = await _node.Volumes.SetUpAsync(pod, facts, directory ?? "", cancellationToken);
@@ -217,6 +219,7 @@ internal sealed partial class PodWorker
 
     private async Task<Action> CreateSandboxAsync(CancellationToken cancellationToken)
     {
+        // Pod start, step 4.
         SandboxSpec spec;
         lock (_gate)
         {
@@ -314,6 +317,7 @@ internal sealed partial class PodWorker
 
     private async Task<Action> EnsureImageAsync(string name, CancellationToken cancellationToken)
     {
+        // Pod start, step 5.
         var (record, spec) = Find(name);
         var policy = spec.ImagePullPolicy is { Length: > 0 } given ? given : HasMovingTag(spec.Image) ? "Always" : "IfNotPresent";
         var found = policy == "Always" ? null : await _node.Runtime.Images.FindAsync(spec.Image, cancellationToken);
@@ -385,6 +389,7 @@ internal sealed partial class PodWorker
 
     private async Task<Action> CreateContainerAsync(string name, string sandboxId, CancellationToken cancellationToken)
     {
+        // Pod start, step 6.
         var (record, spec) = Find(name);
         var (pod, facts) = Snapshot();
         var directory = _node.Store.DirectoryOf(Uid);
@@ -623,7 +628,9 @@ internal sealed partial class PodWorker
     private void OnEnded(ContainerRecord record)
     {
         var ended = record.Current!;
-        Log.ContainerEnded(_node.Logger, _identity.Namespace, _identity.Name, record.Name, ended.TerminationReason, ended.ExitCode);
+        // An end that was asked for is no news.
+        var level = _state.Ending || record.Stop is not null || _state.Outcome is not null ? LogLevel.Debug : LogLevel.Information;
+        Log.ContainerEnded(_node.Logger, level, _identity.Namespace, _identity.Name, record.Name, ended.TerminationReason, ended.ExitCode);
         var now = _node.Services.Time.GetUtcNow();
         if (!_state.Ending && ContainerRules.RestartsAfterExit(_state, record) && ContainerRules.CrashBackOffUntil(record, now) is not null)
             RecordEvent(warning: true, "BackOff", $"Back-off restarting failed container {record.Name} in pod {_state.Pod.LongName}", record);

@@ -290,6 +290,7 @@ internal sealed partial class PodWorker : IWakeable, IThreadPoolWorkItem
             if (_stopped)
                 return;
             var now = _node.Services.Time.GetUtcNow();
+            // Pod start, step 3 (docs/architecture.md).
             var decision = PodPlan.Decide(_state, now);
             if (decision.Outcome is not null)
             {
@@ -370,6 +371,7 @@ internal sealed partial class PodWorker : IWakeable, IThreadPoolWorkItem
             if (condition.Reason is not null || condition.Message is not null)
                 _reasonTypes.Add(condition.Type);
         }
+        // Pod start, step 7.
         var version = ++_version;
         var final = decision.FinalStatus;
         _node.Services.Reporter.Report(_node.NodeName, _identity, patch, written => OnSettled(version, final, written));
@@ -477,7 +479,7 @@ internal sealed partial class PodWorker : IWakeable, IThreadPoolWorkItem
         [LoggerMessage(3, LogLevel.Debug, "Pod {Namespace}/{Pod}: {Operation} {Container}")]
         public static partial void Operation(ILogger logger, string @namespace, string pod, PodActionKind operation, string container);
 
-        [LoggerMessage(4, LogLevel.Information, "Pod {Namespace}/{Pod}: container {Container} ended: {Reason}, exit code {ExitCode}")]
-        public static partial void ContainerEnded(ILogger logger, string @namespace, string pod, string container, string reason, int exitCode);
+        [LoggerMessage(EventId = 4, Message = "Pod {Namespace}/{Pod}: container {Container} ended: {Reason}, exit code {ExitCode}")]
+        public static partial void ContainerEnded(ILogger logger, LogLevel level, string @namespace, string pod, string container, string reason, int exitCode);
     }
 }
