@@ -45,7 +45,12 @@ public sealed class NodeTests
     [Fact]
     public async Task When_a_node_is_lost_replicated_pods_move_and_a_bare_pod_does_not()
     {
-        await using ClusterProcess cluster = await ClusterProcess.LaunchAsync(new ClusterOptions { Nodes = 2, Runtime = "hollow" });
+        await using ClusterProcess cluster = await ClusterProcess.LaunchAsync(new ClusterOptions
+        {
+            Nodes = 2,
+            Runtime = "hollow",
+            Arguments = ["--node-heartbeat-interval", "1", "--node-monitor-grace-period", "5"],
+        });
         JsonNode nodes = await Eventually.GetAsync(
             "both nodes are ready", _ => cluster.Kubectl.GetAsync("nodes"), list => list["items"]!.AsArray().Count(IsReady) == 2);
         string lost = nodes["items"]!.AsArray().Select(node => (string)node!["metadata"]!["name"]!).Order(StringComparer.Ordinal).Last();
