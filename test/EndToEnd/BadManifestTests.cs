@@ -110,7 +110,8 @@ public sealed class BadManifestTests(HollowCluster fixture) : ClusterTests(fixtu
     [MemberData(nameof(Manifests))]
     public async Task Kubectl_apply_shows_what_is_wrong(string what, string manifest, string expected)
     {
-        CommandResult result = await Kubectl.TryAsync("apply -f -", manifest);
+        // A first brace would make kubectl take it for JSON.
+        CommandResult result = await Kubectl.TryAsync("apply -f -", "# YAML\n" + manifest);
 
         Assert.True(result.ExitCode != 0, $"{what} was accepted: {result}");
         Assert.Contains(expected, result.Error, StringComparison.Ordinal);
