@@ -66,8 +66,8 @@ public sealed class BadManifestTests(HollowCluster fixture) : ClusterTests(fixtu
         },
         {
             "a selector that does not match its template",
-            "{apiVersion: v1, kind: ReplicationController, metadata: {name: bad}, spec: {replicas: 1, selector: {app: x}, template: {metadata: {labels: {app: y}}, spec: {containers: [{name: c, image: a}]}}}}",
-            "spec.template.metadata.labels: Invalid value: {\"app\":\"y\"}: `selector` does not match template `labels`"
+            "{apiVersion: v1, kind: ReplicationController, metadata: {name: bad}, spec: {replicas: 1, selector: {app: one}, template: {metadata: {labels: {app: two}}, spec: {containers: [{name: c, image: a}]}}}}",
+            "spec.template.metadata.labels: Invalid value: {\"app\":\"two\"}: `selector` does not match template `labels`"
         },
         {
             "fewer than no replicas",
@@ -102,7 +102,7 @@ public sealed class BadManifestTests(HollowCluster fixture) : ClusterTests(fixtu
         {
             "no kind at all",
             "{apiVersion: v1, metadata: {name: bad}}",
-            "Object 'Kind' is missing"
+            "kind not set"
         },
     };
 
