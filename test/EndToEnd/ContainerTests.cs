@@ -20,13 +20,13 @@ public sealed class ContainerTests(DockerCluster fixture) : ClusterTests(fixture
               containers:
               - name: main
                 image: busybox:1.36
-                command: [sh, -c, "echo $COLOR $PASSWORD $NAME $WHERE $(TWICE); cat /settings/size /keys/password"]
+                command: [sh, -c, "echo $COLOR $PASSWORD $NAME $WHERE $TWICE; cat /settings/size /keys/password"]
                 env:
                 - {name: COLOR, valueFrom: {configMapKeyRef: {name: settings, key: color}}}
                 - {name: PASSWORD, valueFrom: {secretKeyRef: {name: keys, key: password}}}
                 - {name: NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
                 - {name: WHERE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
-                - {name: TWICE, value: "echo $(COLOR)-$(COLOR)"}
+                - {name: TWICE, value: "$(COLOR)-$(COLOR)"}
                 volumeMounts:
                 - {name: settings, mountPath: /settings}
                 - {name: keys, mountPath: /keys}
@@ -165,7 +165,7 @@ public sealed class ContainerTests(DockerCluster fixture) : ClusterTests(fixture
 
         await Kubectl.RunAsync("exec moody -- rm /www/ready");
         await Cluster.EventuallyPodsAsync("it is not ready", "-l app=moody", pods => pods is [{ IsReady: false, Phase: "Running" }]);
-        await EndpointsAsync("moody", text => text.Contains("<none>", StringComparison.Ordinal));
+        await EndpointsAsync("moody", text => !text.Contains(":8080", StringComparison.Ordinal));
         await Kubectl.RunAsync("exec moody -- touch /www/ready");
         pod = (await Cluster.EventuallyPodsAsync("it is ready again", "-l app=moody", pods => pods is [{ Serves: true }]))[0];
 

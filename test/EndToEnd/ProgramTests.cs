@@ -18,7 +18,7 @@ public sealed class ProgramTests
     }
 
     [Theory]
-    [InlineData("--nodes", "0")]
+    [InlineData("--nodes", "-1")]
     [InlineData("--nodes", "many")]
     [InlineData("--port", "70000")]
     [InlineData("--runtime", "podman")]
