@@ -67,7 +67,7 @@ public sealed class BadManifestTests(HollowCluster fixture) : ClusterTests(fixtu
         {
             "a selector that does not match its template",
             "{apiVersion: v1, kind: ReplicationController, metadata: {name: bad}, spec: {replicas: 1, selector: {app: one}, template: {metadata: {labels: {app: two}}, spec: {containers: [{name: c, image: a}]}}}}",
-            "spec.template.metadata.labels: Invalid value: {\"app\":\"two\"}: `selector` does not match template `labels`"
+            "spec.template.metadata.labels: Invalid value: map[string]string{\"app\":\"two\"}: `selector` does not match template `labels`"
         },
         {
             "fewer than no replicas",
@@ -124,7 +124,7 @@ public sealed class BadManifestTests(HollowCluster fixture) : ClusterTests(fixtu
     [InlineData("application/json", "[]", HttpStatusCode.BadRequest)]
     [InlineData("application/json", "null", HttpStatusCode.BadRequest)]
     [InlineData("application/json", "\"text\"", HttpStatusCode.BadRequest)]
-    [InlineData("application/json", "{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":[]}", HttpStatusCode.BadRequest)]
+    [InlineData("application/json", "{\"kind\":\"Pod\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"x\",\"labels\":[]}}", HttpStatusCode.BadRequest)]
     [InlineData("application/json", "{\"kind\":\"Secret\",\"apiVersion\":\"v1\",\"metadata\":{\"name\":\"x\"}}", HttpStatusCode.BadRequest)]
     [InlineData("application/yaml", "a: [", HttpStatusCode.BadRequest)]
     [InlineData("application/yaml", "a: &a [*a]", HttpStatusCode.BadRequest)]

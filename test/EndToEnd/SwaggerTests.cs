@@ -98,8 +98,7 @@ public sealed class SwaggerTests(DockerCluster fixture) : ClusterTests(fixture),
     private static async Task<ILocator> OperationAsync(IPage page, string verb, string path)
     {
         ILocator block = page.Locator($".opblock.opblock-{verb}:has([data-path='{path}'])");
-        foreach (ILocator tag in await page.Locator(".opblock-tag[data-is-open='false']").AllAsync())
-            await tag.ClickAsync();
+        await page.EvaluateAsync("document.querySelectorAll(\".opblock-tag[data-is-open='false']\").forEach(tag => tag.click())");
         await block.WaitForAsync();
         if (!(await block.GetAttributeAsync("class") ?? "").Contains("is-open", StringComparison.Ordinal))
             await block.Locator(".opblock-summary-control").ClickAsync();

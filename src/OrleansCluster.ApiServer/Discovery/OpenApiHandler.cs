@@ -4,10 +4,20 @@ using OrleansCluster.Api;
 
 namespace OrleansCluster.ApiServer;
 
-/// <summary>`/openapi/v3`: the index and one document per group version, built when first asked for (wire contract, section 4).</summary>
+/// <summary>
+/// `/openapi/v3`: the index and one document per group version, built when first asked for (wire contract, section 4).
+/// `/openapi/v2` exists in protobuf and describes nothing: kubectl asks for it when it meets a kind that no v3 document has,
+/// and only then goes on to say that there is no such kind.
+/// </summary>
 internal sealed class OpenApiHandler(ResourceRegistry registry)
 {
     private const string Root = "/openapi/v3";
+
+    private const string Version2 = "/openapi/v2";
+    private const string Version2Type = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
+    // Field 1 of the document, the specification's version, as a string of three bytes.
+    private static readonly byte[] EmptyVersion2 = [0x0A, 0x03, .. "2.0"u8];
 
     private readonly ConcurrentDictionary<string, byte[]> _documents = new(StringComparer.Ordinal);
     private readonly Lazy<byte[]> _index = new(() => OpenApiV3.BuildIndex(
@@ -19,6 +29,11 @@ internal sealed class OpenApiHandler(ResourceRegistry registry)
         if (path == Root || path == Root + "/")
         {
             await Replies.WriteAsync(context, 200, _index.Value);
+            return true;
+        }
+        if (path == Version2 && context.Request.Headers.Accept.ToString().Contains("proto", StringComparison.Ordinal))
+        {
+            await Replies.WriteAsync(context, 200, EmptyVersion2, contentType: Version2Type);
             return true;
         }
         if (!path.StartsWith(Root + "/", StringComparison.Ordinal))

@@ -38,9 +38,9 @@ internal static class DevCommand
         var noProxy = new Option<bool>("--no-proxy") { Description = "Do not run the service proxy: no cluster IPs and node ports on this machine." };
         var gateway = new Option<int>("--gateway-port") { Description = "Loopback port for node agents of other processes (0: any free one).", DefaultValueFactory = _ => 0 };
         var verbosity = new Option<LogLevel>("--log-level") { Description = "Least level of log lines.", DefaultValueFactory = _ => LogLevel.Information };
-        nodes.Validators.Add(result => Range(result, result.GetValue(nodes), 0, 32_768));
-        port.Validators.Add(result => Range(result, result.GetValue(port), 0, 65_535));
-        gateway.Validators.Add(result => Range(result, result.GetValue(gateway), 0, 65_535));
+        nodes.Validators.Add(result => Range(result, 0, 32_768));
+        port.Validators.Add(result => Range(result, 0, 65_535));
+        gateway.Validators.Add(result => Range(result, 0, 65_535));
 
         var command = new Command("dev", "Run a whole cluster in this process: API, control plane, nodes and service proxy.")
         {
@@ -84,9 +84,10 @@ internal static class DevCommand
         }
     }
 
-    private static void Range(System.CommandLine.Parsing.OptionResult result, int value, int least, int most)
+    // Validators run for what could not be parsed too; that has its own message, so only a number is looked at here.
+    private static void Range(System.CommandLine.Parsing.OptionResult result, int least, int most)
     {
-        if (value < least || value > most)
+        if (result.Tokens is [var token] && int.TryParse(token.Value, out var value) && (value < least || value > most))
             result.AddError($"{result.Option.Name} must be between {least} and {most}.");
     }
 
