@@ -2,6 +2,8 @@ using Microsoft.Extensions.Logging.Console;
 using Orleans.Configuration;
 using OrleansCluster.Api;
 using OrleansCluster.ApiServer;
+using OrleansCluster.Client;
+using OrleansCluster.Client.Security;
 using OrleansCluster.ControlPlane;
 using OrleansCluster.Kubelet;
 using OrleansCluster.Proxy;
@@ -34,6 +36,8 @@ internal static class ClusterHost
         builder.Services.AddSingleton(options.Time);
         builder.Services.AddSingleton(Random.Shared);
         builder.Services.AddSingleton(pki);
+        // For programs of this machine's operator on the client SDK (ClusterClientOptions.FromDataDirectory).
+        pki.ClientCertificate(ClusterClientOptions.CertificateName, MemberCertificates.Group);
         builder.Services.AddSingleton(new ResourceRegistry(BuiltInResources.All));
 
         builder.Services.AddSqliteObjectStore(store =>
@@ -82,7 +86,8 @@ internal static class ClusterHost
         builder.Host.UseOrleans(silo =>
         {
             silo.UseLocalhostClustering(siloPort, gatewayPort, serviceId: "orleanscluster", clusterId: "orleanscluster");
-            silo.UseClusterTls(pki, pki.ClientCertificate("orleanscluster:silo", ClusterTls.MemberGroup));
+            silo.UseClusterTls(new MemberCertificates(
+                pki.Authority, pki.ClientCertificate("orleanscluster:silo", MemberCertificates.Group), options.Time));
             silo.Configure<GrainCollectionOptions>(collection => collection.CollectionQuantum = TimeSpan.FromSeconds(30));
             silo.Configure<SiloMessagingOptions>(messaging => messaging.ResponseTimeout = TimeSpan.FromSeconds(30));
         });

@@ -3,6 +3,7 @@ using System.Security.Cryptography.X509Certificates;
 using Orleans.Configuration;
 using OrleansCluster.Api;
 using OrleansCluster.ApiServer;
+using OrleansCluster.Client.Security;
 using OrleansCluster.Commands;
 using OrleansCluster.Kubelet;
 using OrleansCluster.Kubelet.Nodes;
@@ -37,7 +38,8 @@ internal static class KubeletHost
             client.Configure<ClusterOptions>(ids => ids.ServiceId = ids.ClusterId = "orleanscluster");
             client.Configure<ClientMessagingOptions>(messaging => messaging.ResponseTimeout = ResponseTimeout);
             client.Configure<GatewayOptions>(gateways => gateways.GatewayListRefreshPeriod = TimeSpan.FromSeconds(3));
-            client.UseClusterTls(pki, pki.ClientCertificate("orleanscluster:kubelet", ClusterTls.MemberGroup));
+            client.UseClusterTls(new MemberCertificates(
+                pki.Authority, pki.ClientCertificate("orleanscluster:kubelet", MemberCertificates.Group), TimeProvider.System));
             // The control plane may come later than its nodes: they start with what they have on disk and go on trying.
             client.UseConnectionRetryFilter(async (_, token) =>
             {
