@@ -1,6 +1,5 @@
 using System.Text.Json;
 using k8s;
-using Orleans.Runtime;
 
 namespace OrleansCluster.Client;
 

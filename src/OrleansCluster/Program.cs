@@ -6,4 +6,5 @@ var root = new RootCommand("A Kubernetes-compatible cluster of Orleans grains. k
     DevCommand.Create(),
     KubeletCommand.Create(),
 };
-return await root.Parse(args).InvokeAsync();
+// The host ends on SIGTERM and Ctrl+C by itself, in order and with exit code 0; the parser's own handler would call that a kill (143).
+return await root.Parse(args).InvokeAsync(new InvocationConfiguration { ProcessTerminationTimeout = null });

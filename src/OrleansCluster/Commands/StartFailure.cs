@@ -12,6 +12,7 @@ internal static class StartFailure
         IOException { InnerException: Microsoft.AspNetCore.Connections.AddressInUseException } address =>
             address.Message + " Stop what listens there, or choose another port with --port.",
         UnauthorizedAccessException access => access.Message + " Choose a folder you may write to with --data.",
+        DirectoryNotFoundException or IOException => error.Message + " Choose another folder with --data.",
         StoreUnavailableException store => store.Message,
         StartException start => start.Message,
         AggregateException { InnerExceptions: [var inner] } => Explain(inner),
