@@ -174,9 +174,9 @@ public sealed class TestCluster : IAsyncDisposable
             {
                 await watcher.ReadAsync(stop.Token);
             }
-            catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+            catch (OperationCanceledException late) when (!cancellationToken.IsCancellationRequested)
             {
-                throw new TimeoutException($"Timed out after {limit.TotalSeconds:0.#} s waiting until {describe}. Seen last: {StateText.Of(state)}");
+                throw new TimeoutException($"Timed out after {limit.TotalSeconds:0.#} s waiting until {describe}. Seen last: {StateText.Of(state)}", late);
             }
             snapshot = await cache.GetSnapshotAsync(cancellationToken);
         }

@@ -107,6 +107,7 @@ public sealed class CommandLineTests
     {
         var start = new ProcessStartInfo(Environment.ProcessPath is { } path && Path.GetFileNameWithoutExtension(path) == "dotnet" ? path : "dotnet")
         {
+            UseShellExecute = false,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
             Environment = { ["NO_COLOR"] = "1", ["COLUMNS"] = "200" },
@@ -129,9 +130,9 @@ public sealed class CommandLineTests
             await process.WaitForExitAsync(limit.Token);
             return (process.ExitCode, await output, await error);
         }
-        catch (OperationCanceledException) when (!Cancellation.IsCancellationRequested)
+        catch (OperationCanceledException late) when (!Cancellation.IsCancellationRequested)
         {
-            throw new TimeoutException($"'{string.Join(' ', arguments)}' did not end within {Limit.TotalSeconds} s.");
+            throw new TimeoutException($"'{string.Join(' ', arguments)}' did not end within {Limit.TotalSeconds} s.", late);
         }
         finally
         {

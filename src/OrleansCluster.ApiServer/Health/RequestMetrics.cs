@@ -31,6 +31,8 @@ internal sealed class RequestMetrics
         }
         text.Append("# HELP process_resident_memory_bytes Resident memory.\n# TYPE process_resident_memory_bytes gauge\n");
         text.Append(CultureInfo.InvariantCulture, $"process_resident_memory_bytes {Environment.WorkingSet}\n");
+        text.Append("# HELP dotnet_gc_heap_bytes Managed heap in use, garbage not yet collected included.\n# TYPE dotnet_gc_heap_bytes gauge\n");
+        text.Append(CultureInfo.InvariantCulture, $"dotnet_gc_heap_bytes {GC.GetTotalMemory(forceFullCollection: false)}\n");
         return Replies.WriteAsync(context, 200, Encoding.UTF8.GetBytes(text.ToString()), contentType: "text/plain; version=0.0.4; charset=utf-8");
     }
 

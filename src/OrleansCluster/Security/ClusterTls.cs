@@ -1,4 +1,3 @@
-using Microsoft.AspNetCore.Connections;
 using Orleans.Configuration;
 using OrleansCluster.Client.Security;
 

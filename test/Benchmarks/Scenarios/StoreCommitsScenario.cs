@@ -1,38 +1,47 @@
 using System.Diagnostics;
 using System.Text;
+using System.Text.Json.Nodes;
 using Microsoft.Extensions.Logging.Abstractions;
 using OrleansCluster.Api;
 using OrleansCluster.Storage;
 
-namespace OrleansCluster.Benchmarks;
+namespace OrleansCluster.Benchmarks.Scenarios;
 
 /// <summary>
 /// What a commit costs in the embedded store: throughput, latency and CPU at several numbers of concurrent writers, how long a change takes to a tail,
 /// how long a snapshot of many objects takes, and what an object costs in a cache.
 /// </summary>
-internal static class StoreCommitsScenario
+internal sealed class StoreCommitsScenario : IScenario
 {
+    public string Name => "store-commits";
+
+    public string Description => "commits, tail, snapshot and cache of the embedded store";
+
     /// <summary>Size of a value: a small pod.</summary>
     private const int ValueBytes = 1300;
 
-    /// <summary>Runs all measurements and prints one line each.</summary>
-    /// <param name="directory">Where the databases are made; the disk under it is what is measured.</param>
-    /// <param name="duration">Length of each throughput measurement.</param>
-    /// <param name="output">Receives the lines.</param>
-    /// <param name="cancellationToken">Ends the run.</param>
-    public static async Task RunAsync(string directory, TimeSpan duration, TextWriter output, CancellationToken cancellationToken)
+    /// <summary>Runs all measurements; the disk under the temporary folder is what is measured.</summary>
+    public async Task RunAsync(BenchmarkContext context)
     {
-        foreach (var durability in (StoreDurability[])[StoreDurability.PowerLoss, StoreDurability.ProcessLoss])
+        var folder = Directory.CreateTempSubdirectory("orleanscluster-bench-").FullName;
+        try
         {
-            foreach (var writers in (int[])[1, 16, 64, 256])
-                await MeasureCommitsAsync(directory, durability, writers, duration, output, cancellationToken);
+            foreach (var durability in (StoreDurability[])[StoreDurability.PowerLoss, StoreDurability.ProcessLoss])
+            {
+                foreach (var writers in (int[])[1, 16, 64, 256])
+                    await MeasureCommitsAsync(folder, durability, writers, context.Settings.Duration, context.Report, context.Cancellation);
+            }
+            await MeasureTailAsync(folder, context.Report, context.Cancellation);
+            await MeasureSnapshotAsync(folder, 20_000, context.Report, context.Cancellation);
         }
-        await MeasureTailAsync(directory, output, cancellationToken);
-        await MeasureSnapshotAsync(directory, 20_000, output, cancellationToken);
+        finally
+        {
+            Directory.Delete(folder, recursive: true);
+        }
     }
 
     private static async Task MeasureCommitsAsync(
-        string directory, StoreDurability durability, int writers, TimeSpan duration, TextWriter output, CancellationToken cancellationToken)
+        string directory, StoreDurability durability, int writers, TimeSpan duration, Report report, CancellationToken cancellationToken)
     {
         var path = Path.Combine(directory, $"store-commits-{Guid.NewGuid():N}", "store.db");
         try
@@ -62,10 +71,12 @@ internal static class StoreCommitsScenario
             var elapsed = clock.Elapsed;
             var cpu = Process.GetCurrentProcess().TotalProcessorTime - cpuBefore;
             double[] all = [.. latencies.SelectMany(l => l).Order()];
-            await WriteAsync(output,
-                $"commits durability={durability} writers={writers}: {all.Length / elapsed.TotalSeconds:F0}/s, cpu {cpu.TotalMicroseconds / all.Length:F1} us/commit, "
-                + $"p50 {all[all.Length / 2]:F0} us, p99 {all[all.Length * 99 / 100]:F0} us, max {all[^1]:F0} us, "
-                + $"{(double)all.Length / store.Writer.Groups:F1} commits/group");
+            (string, JsonNode)[] parameters = [("durability", durability.ToString()), ("writers", writers)];
+            report.Add("rate", all.Length / elapsed.TotalSeconds, "commits/s", null, parameters);
+            report.Add("cpu", cpu.TotalMicroseconds / all.Length, "us/commit", null, parameters);
+            report.Add("p50", all[all.Length / 2] / 1000, "ms", null, parameters);
+            report.Add("p99", all[all.Length * 99 / 100] / 1000, "ms", null, parameters);
+            report.Add("group", (double)all.Length / store.Writer.Groups, "commits", null, parameters);
         }
         finally
         {
@@ -73,7 +84,7 @@ internal static class StoreCommitsScenario
         }
     }
 
-    private static async Task MeasureTailAsync(string directory, TextWriter output, CancellationToken cancellationToken)
+    private static async Task MeasureTailAsync(string directory, Report report, CancellationToken cancellationToken)
     {
         const int samples = 2000;
         var path = Path.Combine(directory, $"store-tail-{Guid.NewGuid():N}", "store.db");
@@ -103,7 +114,8 @@ internal static class StoreCommitsScenario
             }
             await tail;
             double[] latencies = [.. Enumerable.Range(1, samples).Select(i => Stopwatch.GetElapsedTime(acknowledged[i], seen[i]).TotalMicroseconds).Order()];
-            await WriteAsync(output, $"tail: commit called until change read p50 {latencies[samples / 2]:F0} us, p99 {latencies[samples * 99 / 100]:F0} us");
+            report.Add("tail-p50", latencies[samples / 2] / 1000, "ms", null, ("from", "commit called"));
+            report.Add("tail-p99", latencies[samples * 99 / 100] / 1000, "ms", null, ("from", "commit called"));
         }
         finally
         {
@@ -111,7 +123,7 @@ internal static class StoreCommitsScenario
         }
     }
 
-    private static async Task MeasureSnapshotAsync(string directory, int objects, TextWriter output, CancellationToken cancellationToken)
+    private static async Task MeasureSnapshotAsync(string directory, int objects, Report report, CancellationToken cancellationToken)
     {
         var path = Path.Combine(directory, $"store-snapshot-{Guid.NewGuid():N}", "store.db");
         try
@@ -128,16 +140,17 @@ internal static class StoreCommitsScenario
                 })];
                 clock.Restart();
                 await filling.CommitAsync(commits, cancellationToken);
-                await WriteAsync(output, $"fill: {objects} objects in {clock.ElapsedMilliseconds} ms");
+                report.Add("fill", clock.Elapsed.TotalMilliseconds, "ms", null, ("objects", objects));
                 clock.Restart();
             }
-            await WriteAsync(output, $"close: {clock.Elapsed.TotalMilliseconds:F1} ms, file {new FileInfo(path).Length / 1e6:F1} MB, values {objects * ValueBytes / 1e6:F1} MB");
+            report.Add("close", clock.Elapsed.TotalMilliseconds, "ms", null, ("objects", objects));
+            report.Add("file", new FileInfo(path).Length / 1e6, "MB", null, ("objects", objects));
 
             clock.Restart();
             await using var store = Open(path, StoreDurability.PowerLoss);
-            await WriteAsync(output, $"open with {objects} objects: {clock.Elapsed.TotalMilliseconds:F1} ms");
+            report.Add("open", clock.Elapsed.TotalMilliseconds, "ms", null, ("objects", objects));
             for (var i = 0; i < 3; i++)
-                await MeasureOneSnapshotAsync(store, output, cancellationToken);
+                await MeasureOneSnapshotAsync(store, report, cancellationToken);
 
             var registry = new ResourceRegistry([new ResourceDefinition
             {
@@ -150,15 +163,15 @@ internal static class StoreCommitsScenario
             await using var caches = new ResourceCaches(
                 registry, store, new ResourceCacheOptions(), TimeProvider.System, new Random(1), NullLogger<ResourceCaches>.Instance);
             var cached = await caches.Get("pods").GetLatestAsync(cancellationToken);
-            await WriteAsync(output, $"cache filled with {cached.Count} objects: {clock.Elapsed.TotalMilliseconds:F1} ms, "
-                + $"cpu {(Process.GetCurrentProcess().TotalProcessorTime - cpuBefore).TotalMilliseconds:F0} ms");
+            report.Add("cache-fill", clock.Elapsed.TotalMilliseconds, "ms", null, ("objects", cached.Count));
+            report.Add("cache-fill-cpu", (Process.GetCurrentProcess().TotalProcessorTime - cpuBefore).TotalMilliseconds, "ms", null, ("objects", cached.Count));
             await Task.Yield();
             var json = cached.Enumerate().Average(o => o.Bytes.Length);
             var each = (Settled() - before) / (double)cached.Count;
-            await WriteAsync(output, $"memory per cached object: {each:F0} bytes, its JSON {json:F0} (budget {(2 * json) + 300:F0})");
+            report.Add("cached-object", each, "bytes", null, ("json", Math.Round(json)), ("budget", Math.Round((2 * json) + 300)));
             clock.Restart();
             var total = cached.Enumerate().Sum(o => (long)o.ItemBytes.Length);
-            await WriteAsync(output, $"enumeration of {cached.Count} objects ({total} bytes): {clock.Elapsed.TotalMilliseconds:F2} ms");
+            report.Add("enumeration", clock.Elapsed.TotalMilliseconds, "ms", null, ("objects", cached.Count), ("bytes", total));
         }
         finally
         {
@@ -167,13 +180,14 @@ internal static class StoreCommitsScenario
     }
 
     // A method of its own, so that no local keeps the snapshot alive when memory is measured.
-    private static async Task MeasureOneSnapshotAsync(SqliteObjectStore store, TextWriter output, CancellationToken cancellationToken)
+    private static async Task MeasureOneSnapshotAsync(SqliteObjectStore store, Report report, CancellationToken cancellationToken)
     {
         var clock = Stopwatch.StartNew();
         var cpuBefore = Process.GetCurrentProcess().TotalProcessorTime;
         var snapshot = await store.GetSnapshotAsync("pods", cancellationToken);
         var cpu = Process.GetCurrentProcess().TotalProcessorTime - cpuBefore;
-        await WriteAsync(output, $"snapshot of {snapshot.Objects.Count} objects: {clock.Elapsed.TotalMilliseconds:F1} ms, cpu {cpu.TotalMilliseconds:F0} ms");
+        report.Add("snapshot", clock.Elapsed.TotalMilliseconds, "ms", null, ("objects", snapshot.Objects.Count));
+        report.Add("snapshot-cpu", cpu.TotalMilliseconds, "ms", null, ("objects", snapshot.Objects.Count));
     }
 
     private static long Settled()
@@ -192,8 +206,6 @@ internal static class StoreCommitsScenario
         var head = $$"""{"kind":"Pod","apiVersion":"v1","metadata":{"name":"{{parts[1]}}","namespace":"{{parts[0]}}","uid":"{{Guid.NewGuid()}}","labels":{"app":"web","pod-template-hash":"5d89d5c9f"},"ownerReferences":[{"apiVersion":"apps/v1","kind":"ReplicaSet","name":"web","uid":"{{Guid.NewGuid()}}","controller":true}]},"spec":{"nodeName":"node-1","filler":" """;
         return Encoding.UTF8.GetBytes(head + new string('x', ValueBytes - head.Length - 3) + "\"}}");
     }
-
-    private static Task WriteAsync(TextWriter output, string line) => output.WriteLineAsync(line);
 
     private sealed class PlainStrategy : ResourceStrategy
     {
