@@ -106,6 +106,9 @@ public sealed record ReserveRequest
 
     /// <summary>The pod as JSON bytes: the node runs the very same rules as the scheduler's filters.</summary>
     [Id(2)] public required byte[] Pod { get; init; }
+
+    /// <summary>What the sender has read of <see cref="Pod"/> already. Not sent over the wire: only a receiver in the same process finds it.</summary>
+    public Scheduling.PodRequirements? Requirements { get; init; }
 }
 
 /// <summary>Answer to a reservation.</summary>

@@ -21,8 +21,12 @@ public sealed partial class EventRecorder : IEventRecorder, IAsyncDisposable
     private const double BucketBurst = 25;
     private static readonly TimeSpan BucketRefill = TimeSpan.FromMinutes(5);
 
-    private readonly Channel<Entry> _entries = Channel.CreateBounded<Entry>(
-        new BoundedChannelOptions(BufferSize) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true });
+    /// <summary>Longest head of an event's name: what a dot and sixteen digits leave of the 253 characters of a name.</summary>
+    private const int MaxNameHead = 236;
+
+    private readonly Channel<Entry> _entries;
+    private long _dropped;
+    private long _lastStamp;
     private readonly Dictionary<string, Known> _known = new(StringComparer.Ordinal);
     private readonly Queue<string> _knownOrder = new();
     private readonly Dictionary<string, Bucket> _buckets = new(StringComparer.Ordinal);
@@ -44,6 +48,9 @@ public sealed partial class EventRecorder : IEventRecorder, IAsyncDisposable
         _logger = logger;
         _component = component;
         _host = host;
+        _entries = Channel.CreateBounded<Entry>(
+            new BoundedChannelOptions(BufferSize) { FullMode = BoundedChannelFullMode.DropWrite, SingleReader = true },
+            _ => Interlocked.Increment(ref _dropped));
         _loop = Task.Run(() => RunAsync(_stop.Token));
     }
 
@@ -93,6 +100,8 @@ public sealed partial class EventRecorder : IEventRecorder, IAsyncDisposable
         {
             await foreach (var entry in _entries.Reader.ReadAllAsync(cancellationToken))
             {
+                if (Interlocked.Exchange(ref _dropped, 0) is > 0 and var dropped)
+                    Log.EventsDropped(_logger, dropped, BufferSize);
                 try
                 {
                     await WriteAsync(entry, cancellationToken);
@@ -132,7 +141,7 @@ public sealed partial class EventRecorder : IEventRecorder, IAsyncDisposable
         }
 
         var @namespace = (string?)entry.Involved["namespace"] ?? "default";
-        var name = $"{entry.Involved["name"]}.{entry.At.UtcTicks:x}";
+        var name = Name((string?)entry.Involved["name"] ?? "", entry.At);
         var obj = new JsonObject
         {
             ["kind"] = "Event",
@@ -154,6 +163,13 @@ public sealed partial class EventRecorder : IEventRecorder, IAsyncDisposable
         };
         await _writer.CreateAsync(_events, obj, cancellationToken);
         Remember(identity, new Known(_events.Key(@namespace, name)));
+    }
+
+    // Nanoseconds since 1970, raised where two events share a tick: the name tells them apart.
+    private string Name(string about, DateTimeOffset at)
+    {
+        _lastStamp = Math.Max(_lastStamp + 1, (at.UtcTicks - DateTimeOffset.UnixEpoch.Ticks) * 100);
+        return $"{(about.Length > MaxNameHead ? about[..MaxNameHead].TrimEnd('.', '-') : about)}.{_lastStamp:x16}";
     }
 
     private void Remember(string identity, Known known)
@@ -199,6 +215,9 @@ public sealed partial class EventRecorder : IEventRecorder, IAsyncDisposable
 
     private static partial class Log
     {
+        [LoggerMessage(LogLevel.Information, "{Count} events were dropped: more than {BufferSize} waited to be written")]
+        public static partial void EventsDropped(ILogger logger, long count, int bufferSize);
+
         [LoggerMessage(LogLevel.Debug, "Event {Reason} about {Name} was not recorded: {Error}")]
         public static partial void EventLost(ILogger logger, string reason, string name, string error);
     }

@@ -11,8 +11,13 @@ namespace OrleansCluster;
 /// <param name="grains">Where the object grains are reached.</param>
 /// <param name="time">Clock of the back-off.</param>
 /// <param name="user">In whose name to write.</param>
-public sealed class ObjectWriter(IGrainFactory grains, TimeProvider time, UserInfo user)
+/// <param name="random">
+/// Source of uids, generated names and jitter; must be safe for concurrent use, as <see cref="Random.Shared"/> is, which stands in for null. A seeded one makes a run repeatable.
+/// </param>
+public sealed class ObjectWriter(IGrainFactory grains, TimeProvider time, UserInfo user, Random? random = null)
 {
+    private readonly Random _random = random ?? Random.Shared;
+
     /// <summary>
     /// Attempts of one call. With the delays below they span about three seconds, longer than a killed silo takes to be declared dead.
     /// </summary>
@@ -60,10 +65,10 @@ public sealed class ObjectWriter(IGrainFactory grains, TimeProvider time, UserIn
         var body = CanonicalJson.SerializeNode(obj);
         for (var attempt = 1; ; attempt++)
         {
-            var chosen = string.IsNullOrEmpty(name) ? GeneratedName.Make(prefix ?? "") : name;
+            var chosen = string.IsNullOrEmpty(name) ? GeneratedName.Make(prefix ?? "", _random) : name;
             var reply = await ExecuteAsync(
                 definition.Key(@namespace, chosen),
-                new ObjectRequest { Verb = ObjectVerb.Create, Body = body, NewUid = Guid.NewGuid(), FieldValidation = FieldValidation.Ignore },
+                new ObjectRequest { Verb = ObjectVerb.Create, Body = body, NewUid = NewUid(), FieldValidation = FieldValidation.Ignore },
                 cancellationToken);
             if (reply.Code == 409 && string.IsNullOrEmpty(name) && attempt < MaxGeneratedNames)
                 continue;
@@ -117,9 +122,19 @@ public sealed class ObjectWriter(IGrainFactory grains, TimeProvider time, UserIn
     private static bool IsUnknownOutcome(Exception error) =>
         error is TimeoutException or SiloUnavailableException or OrleansMessageRejectionException;
 
+    // A version 4 uid (RFC 9562), made once per chosen name: a repeated call carries the same.
+    private Guid NewUid()
+    {
+        Span<byte> bytes = stackalloc byte[16];
+        _random.NextBytes(bytes);
+        bytes[6] = (byte)((bytes[6] & 0x0f) | 0x40);
+        bytes[8] = (byte)((bytes[8] & 0x3f) | 0x80);
+        return new Guid(bytes, bigEndian: true);
+    }
+
     // 50 ms doubling to 1.6 s, each somewhere between half and the whole of it, so that callers of a dead silo do not return in step.
-    private static TimeSpan Backoff(int attempt) =>
-        TimeSpan.FromMilliseconds(50 * (1 << (attempt - 1)) * (0.5 + (Random.Shared.NextDouble() / 2)));
+    private TimeSpan Backoff(int attempt) =>
+        TimeSpan.FromMilliseconds(50 * (1 << (attempt - 1)) * (0.5 + (_random.NextDouble() / 2)));
 
     private static JsonObject ToJson(DeleteOptions options)
     {
@@ -166,5 +181,10 @@ public static class GeneratedName
 
     /// <summary>The prefix cut to 58 characters and five characters from an alphabet without vowels and look-alikes.</summary>
     public static string Make(string prefix) =>
-        string.Concat(prefix.Length > MaxPrefix ? prefix.AsSpan(0, MaxPrefix) : prefix, System.Security.Cryptography.RandomNumberGenerator.GetString(Alphabet, 5));
+        string.Concat(Head(prefix), System.Security.Cryptography.RandomNumberGenerator.GetString(Alphabet, 5));
+
+    /// <summary>The same from a given source of randomness.</summary>
+    public static string Make(string prefix, Random random) => string.Concat(Head(prefix), random.GetString(Alphabet, 5));
+
+    private static ReadOnlySpan<char> Head(string prefix) => prefix.Length > MaxPrefix ? prefix.AsSpan(0, MaxPrefix) : prefix;
 }

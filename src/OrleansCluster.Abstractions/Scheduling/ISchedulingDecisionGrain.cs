@@ -27,6 +27,9 @@ public sealed record DecisionRequest
 
     /// <summary>How many attempts the queue has counted, this one included.</summary>
     [Id(2)] public required int Attempt { get; init; }
+
+    /// <summary>What the sender has read of <see cref="Pod"/> already. Not sent over the wire: only a receiver in the same process finds it.</summary>
+    public Scheduling.PodRequirements? Requirements { get; init; }
 }
 
 /// <summary>How an attempt ended.</summary>

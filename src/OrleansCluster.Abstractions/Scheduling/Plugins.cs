@@ -53,7 +53,14 @@ public enum ScoreNormalization
 /// <param name="Requested">Sum of the requests of its pods, those just promised included.</param>
 /// <param name="Pods">Number of its pods.</param>
 /// <param name="HostPorts">Host ports in use, or null if none.</param>
-public readonly record struct NodeView(NodeFacts Facts, ResourceAmounts Requested, int Pods, IReadOnlyCollection<HostPort>? HostPorts);
+public readonly record struct NodeView(NodeFacts Facts, ResourceAmounts Requested, int Pods, IReadOnlyCollection<HostPort>? HostPorts)
+{
+    /// <summary>The sum of its pods' <see cref="PodRequirements.ScoringRequests"/>.</summary>
+    public ResourceAmounts ScoringRequested { get; init; }
+
+    /// <summary>What its pods request of extended resources, or null if nothing.</summary>
+    public IReadOnlyDictionary<string, long>? Extended { get; init; }
+}
 
 /// <summary>Amounts of the resources that every node has, in the units the scheduler counts in.</summary>
 /// <param name="MilliCpu">Thousandths of a CPU.</param>

@@ -13,6 +13,9 @@ public sealed partial class ControllerPump
         [LoggerMessage(LogLevel.Warning, "{Controller}: cannot follow {Resource}; trying again")]
         public static partial void FollowFailed(ILogger logger, string controller, string resource, Exception error);
 
+        [LoggerMessage(LogLevel.Error, "{Controller}: its pump failed and will be started again")]
+        public static partial void Broken(ILogger logger, string controller, Exception error);
+
         [LoggerMessage(LogLevel.Error, "{Controller}: mapping the change of {Key} failed; the change wakes nobody")]
         public static partial void MapFailed(ILogger logger, string controller, ObjectKey key, Exception error);
 

@@ -21,6 +21,7 @@ public sealed partial class ControllerPump
     private const int MaxParallelRuns = 64;
 
     private static readonly TimeSpan AcknowledgeInterval = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan MaxWait = TimeSpan.FromHours(1); // A timer takes no more than some weeks.
     private static readonly TimeSpan MaxFollowPause = TimeSpan.FromSeconds(10);
 
     private readonly IController _controller;
@@ -50,25 +51,35 @@ public sealed partial class ControllerPump
         _grains = grains;
         _time = time;
         _logger = logger;
-        _sources = [.. controller.WakeSources];
+        List<WakeSource> sources = [.. controller.WakeSources];
         if (controller.WakesOnOwnResource)
-            _sources.Insert(0, new WakeSource(controller.Resource, Self));
+            sources.Insert(0, new WakeSource(controller.Resource, Self));
+        // One follower per resource: what is acknowledged is kept per resource, so two with a pace of their own would speak for each other.
+        _sources = [.. sources.GroupBy(s => s.Resource, StringComparer.Ordinal).Select(Merge)];
     }
 
     private string Group => "controller/" + _controller.Name;
 
-    /// <summary>Pumps until cancelled; ends only then.</summary>
+    /// <summary>Pumps until cancelled. Throws if a part of it fails for good; a new pump takes over from what has been acknowledged.</summary>
     public async Task RunAsync(CancellationToken cancellationToken)
     {
-        List<Task> tasks = [.. _sources.Select(source => FollowAsync(source, cancellationToken)), DispatchAsync(cancellationToken), AcknowledgeAsync(cancellationToken)];
-        try
-        {
-            await Task.WhenAll(tasks);
-        }
-        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
-        {
-            // The way a pump ends.
-        }
+        // A part that fails takes the others with it: half a pump would look alive and wake nobody.
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        List<Task> tasks = [.. _sources.Select(source => FollowAsync(source, stop.Token)), DispatchAsync(stop.Token), AcknowledgeAsync(stop.Token)];
+        var first = await Task.WhenAny(tasks);
+        await stop.CancelAsync();
+        await Task.WhenAll(tasks).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        if (cancellationToken.IsCancellationRequested)
+            return;
+        if (first.Exception is { } error)
+            Log.Broken(_logger, _controller.Name, error.GetBaseException());
+        await first;
+    }
+
+    private static WakeSource Merge(IGrouping<string, WakeSource> sources)
+    {
+        var maps = sources.Select(s => s.Map).ToArray();
+        return maps.Length == 1 ? sources.First() : new WakeSource(sources.Key, wake => maps.SelectMany(map => map(wake)).Distinct());
     }
 
     private static IEnumerable<ObjectKey> Self(WakeEvent wake) => [wake.Object.Key];
@@ -194,6 +205,13 @@ public sealed partial class ControllerPump
         item.State = PumpItemState.Delayed;
         item.Due = due;
         _delayed.Enqueue((item, due), due);
+        // An item that was woken before its time leaves its entry behind. Before those outnumber the others, the queue is made anew.
+        if (_delayed.Count > 64 + (2 * _items.Count))
+        {
+            var live = _delayed.UnorderedItems.Where(e => e.Element.Item.State == PumpItemState.Delayed && e.Element.Item.Due == e.Priority).Distinct().ToList();
+            _delayed.Clear();
+            _delayed.EnqueueRange(live);
+        }
         _signal.TrySetResult();
     }
 
@@ -236,7 +254,7 @@ public sealed partial class ControllerPump
         if (due is null)
             await signal.WaitAsync(cancellationToken);
         else if (due > TimeSpan.Zero)
-            await signal.WaitAsync(due.Value, _time, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await signal.WaitAsync(due < MaxWait ? due.Value : MaxWait, _time, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     // Caller holds _gate. Entries of items that have moved on in the meantime are passed over.
@@ -295,7 +313,7 @@ public sealed partial class ControllerPump
             Delay(item, item.LastRun + after);
         else if (_controller.MinInterval == TimeSpan.Zero)
             _items.Remove(item.Key);
-        // Else it stays, idle, so that its next change finds when it last ran. One item per object: still bounded.
+        // Else it stays, idle, so that its next change finds when it last ran, until the least interval is over.
     }
 
     private async Task AcknowledgeAsync(CancellationToken cancellationToken)
@@ -313,7 +331,7 @@ public sealed partial class ControllerPump
                     await _store.AcknowledgeAsync(resource, Group, revision, cancellationToken);
                     written[resource] = revision;
                 }
-                catch (StoreUnavailableException error)
+                catch (Exception error) when (!cancellationToken.IsCancellationRequested)
                 {
                     Log.AcknowledgeFailed(_logger, _controller.Name, error.Message);
                 }
@@ -325,6 +343,7 @@ public sealed partial class ControllerPump
     {
         lock (_gate)
         {
+            DropIdle();
             var floors = new Dictionary<string, long>(_read, StringComparer.Ordinal);
             foreach (var item in _items.Values)
             {
@@ -335,6 +354,19 @@ public sealed partial class ControllerPump
                 }
             }
             return floors;
+        }
+    }
+
+    // Caller holds _gate. Idle items are kept for the least interval only.
+    private void DropIdle()
+    {
+        if (_controller.MinInterval == TimeSpan.Zero)
+            return;
+        var before = _time.GetUtcNow() - _controller.MinInterval;
+        foreach (var (key, item) in _items)
+        {
+            if (item.State == PumpItemState.Idle && item.LastRun < before)
+                _items.Remove(key);
         }
     }
 

@@ -19,7 +19,7 @@ public sealed class ControllerPumpGrain(
     /// <inheritdoc/>
     public Task EnsureRunningAsync(CancellationToken cancellationToken)
     {
-        if (_run is null && controllers.Find(this.GetPrimaryKeyString()) is { } controller)
+        if (_run is null or { IsCompleted: true } && controllers.Find(this.GetPrimaryKeyString()) is { } controller)
         {
             var pump = new ControllerPump(controller, caches, store, grains, time, logger);
             _run = Task.Run(() => pump.RunAsync(_stop.Token), CancellationToken.None);

@@ -29,14 +29,14 @@ public sealed class ControllerRegistry
 
 /// <summary>One event recorder per controller, so that each Event names its source; disposed with the silo.</summary>
 public sealed class ControllerEvents(
-    IGrainFactory grains, ResourceRegistry registry, TimeProvider time, ILoggerFactory loggers) : IAsyncDisposable
+    IGrainFactory grains, ResourceRegistry registry, TimeProvider time, Random random, ILoggerFactory loggers) : IAsyncDisposable
 {
     private readonly ConcurrentDictionary<string, Lazy<EventRecorder>> _recorders = new(StringComparer.Ordinal);
 
     /// <summary>The recorder of a component, e.g. `replication-controller`.</summary>
     public IEventRecorder For(string component) =>
         _recorders.GetOrAdd(component, name => new Lazy<EventRecorder>(() => EventRecorder.Start(
-            new ObjectWriter(grains, time, UserInfo.ControlPlane), registry, time, loggers.CreateLogger<EventRecorder>(), name))).Value;
+            new ObjectWriter(grains, time, UserInfo.ControlPlane, random), registry, time, loggers.CreateLogger<EventRecorder>(), name))).Value;
 
     /// <summary>Stops the recorders.</summary>
     public async ValueTask DisposeAsync()

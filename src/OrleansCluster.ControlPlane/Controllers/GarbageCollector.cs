@@ -47,9 +47,14 @@ public sealed class GarbageCollector(ResourceRegistry registry, IResourceCaches 
 
     private static IEnumerable<ObjectKey> Concerned(WakeEvent wake, ResourceRegistry registry, IResourceCaches caches, OwnerIndex index)
     {
+        // The index first, then the look for the owner; and a removed owner's dependents from the index: whichever of two changes that happen
+        // together is mapped second finds the other.
         var obj = wake.Object;
+        if (!wake.Removed)
+            index.Note(obj);
         if (wake.Removed)
         {
+            index.Forget(obj);
             foreach (var dependent in index.Dependents(obj.Uid))
                 yield return dependent;
         }
@@ -61,7 +66,7 @@ public sealed class GarbageCollector(ResourceRegistry registry, IResourceCaches 
             yield break; // Owners are looked at when an object appears and when it goes.
         foreach (var reference in OwnerReference.Of(obj))
         {
-            if (registry.FindByKind(reference.ApiVersion, reference.Kind) is not { } kind)
+            if (registry.FindByKind(reference.ApiVersion, reference.Kind) is not { } kind || IsOutOfReach(obj, kind))
                 continue;
             var owner = caches.Get(kind.Resource).Current?.Find(kind.Namespaced ? obj.Key.Namespace : "", reference.Name);
             if (wake.Removed && owner is { IsDeleting: true } && owner.Uid == reference.Uid)
@@ -77,9 +82,9 @@ public sealed class GarbageCollector(ResourceRegistry registry, IResourceCaches 
         var present = 0;
         foreach (var reference in OwnerReference.Of(obj))
         {
-            if (registry.FindByKind(reference.ApiVersion, reference.Kind) is not { } kind)
+            if (registry.FindByKind(reference.ApiVersion, reference.Kind) is not { } kind || IsOutOfReach(obj, kind))
             {
-                present++; // An unknown kind is no proof of absence.
+                present++; // What cannot be looked up is no proof of absence.
                 continue;
             }
             var owners = await caches.Get(kind.Resource).GetLatestAsync(context.CancellationToken);
@@ -95,8 +100,15 @@ public sealed class GarbageCollector(ResourceRegistry registry, IResourceCaches 
             await RemoveReferencesAsync(obj, gone.Contains, context);
             return;
         }
-        await context.Objects.DeleteAsync(obj.Key, new DeleteOptions(PropagationPolicy: "Background", PreconditionUid: obj.Uid), context.CancellationToken);
+        // With its revision, too: a new owner may have taken it since.
+        await context.Objects.DeleteAsync(
+            obj.Key,
+            new DeleteOptions(PropagationPolicy: "Background", PreconditionUid: obj.Uid, PreconditionResourceVersion: obj.Revision.ToString()),
+            context.CancellationToken);
     }
+
+    // A cluster-scoped object cannot say in which namespace its owner would be; Kubernetes never collects such a one.
+    private static bool IsOutOfReach(ICachedObject dependent, ResourceDefinition owner) => owner.Namespaced && dependent.Key.Namespace.Length == 0;
 
     private async Task<ReconcileResult> DeleteDependentsAsync(ICachedObject owner, ReconcileContext context)
     {
@@ -105,8 +117,11 @@ public sealed class GarbageCollector(ResourceRegistry registry, IResourceCaches 
         {
             if (OwnerReference.Of(dependent).Any(r => r.Uid == owner.Uid && r.BlocksOwnerDeletion))
                 blocking++;
-            if (!dependent.IsDeleting)
-                await context.Objects.DeleteAsync(dependent.Key, new DeleteOptions(PropagationPolicy: "Background", PreconditionUid: dependent.Uid), context.CancellationToken);
+            if (dependent.IsDeleting)
+                continue;
+            // Foreground goes all the way down: a dependent waits for its own dependents.
+            var policy = index.Dependents(dependent.Uid).Count > 0 ? "Foreground" : "Background";
+            await context.Objects.DeleteAsync(dependent.Key, new DeleteOptions(PropagationPolicy: policy, PreconditionUid: dependent.Uid), context.CancellationToken);
         }
         if (blocking > 0)
             return ReconcileResult.After(TimeSpan.FromSeconds(1)); // Usually the last dependent's removal comes first.

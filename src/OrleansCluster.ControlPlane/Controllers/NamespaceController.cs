@@ -15,6 +15,12 @@ public sealed class NamespaceController(ResourceRegistry registry, IResourceCach
     /// <summary>Content that takes its time (pods with grace, finalizers of others) is looked at again after this long.</summary>
     private static readonly TimeSpan Recheck = TimeSpan.FromMilliseconds(500);
 
+    /// <summary>
+    /// Least time from the deletion to the end. A creation that was admitted just before may still be on its way to the store; it is to be found here, not
+    /// left behind in a namespace that is no more. Counted from a stamp cut to seconds.
+    /// </summary>
+    private static readonly TimeSpan Settle = TimeSpan.FromMilliseconds(1250);
+
     /// <inheritdoc/>
     public string Name => "namespace-controller";
 
@@ -43,6 +49,8 @@ public sealed class NamespaceController(ResourceRegistry registry, IResourceCach
         await WriteConditionsAsync(key, ns, remaining, context);
         if (remaining.Count > 0)
             return ReconcileResult.After(Recheck);
+        if (KubernetesTime.TryParse(ns.Text("metadata", "deletionTimestamp"), out var deleted) && deleted + Settle - context.Time.GetUtcNow() is var left && left > TimeSpan.Zero)
+            return ReconcileResult.After(left);
 
         var finalized = (JsonObject)ns.DeepClone();
         finalized.Object("metadata").Remove("resourceVersion");
@@ -79,10 +87,10 @@ public sealed class NamespaceController(ResourceRegistry registry, IResourceCach
                 ? Condition("NamespaceFinalizersRemaining", false, "ContentHasNoFinalizers", "All content-preserving finalizers finished")
                 : Condition("NamespaceFinalizersRemaining", true, "SomeFinalizersRemain", "Some content in the namespace has finalizers remaining: "
                     + string.Join(", ", withFinalizers.Select(f => $"{f.Key} in {f.Value} resource instances"))));
-        var old = ns.Items("status", "conditions").ToDictionary(c => c.Text("type"), StringComparer.Ordinal);
         foreach (var condition in conditions.OfType<JsonObject>())
         {
-            condition["lastTransitionTime"] = old.TryGetValue(condition.Text("type"), out var before) && before.Text("status") == condition.Text("status")
+            var before = ns.Items("status", "conditions").FirstOrDefault(c => c.Text("type") == condition.Text("type"));
+            condition["lastTransitionTime"] = before is not null && before.Text("status") == condition.Text("status")
                 ? before.Text("lastTransitionTime") : context.Time.Stamp();
         }
         var status = new JsonObject { ["phase"] = "Terminating", ["conditions"] = conditions };

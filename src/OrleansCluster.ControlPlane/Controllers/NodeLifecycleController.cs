@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
 using Microsoft.Extensions.Options;
 using OrleansCluster.Api;
+using OrleansCluster.ControlPlane.Nodes;
 
 namespace OrleansCluster.ControlPlane.Controllers;
 
@@ -9,11 +10,23 @@ namespace OrleansCluster.ControlPlane.Controllers;
 /// do not tolerate a node's NoExecute taints, or no longer, are deleted there, so that their controllers replace them (wire contract,
 /// section 16). When the agent is back, the taints go.
 /// </summary>
-public sealed class NodeLifecycleController(IGrainFactory grains, IOptions<ControlPlaneOptions> options) : IController
+public sealed class NodeLifecycleController(IGrainFactory grains, NodePods pods, IOptions<ControlPlaneOptions> options) : IController
 {
     private const string NotReady = "node.kubernetes.io/not-ready";
     private const string Unreachable = "node.kubernetes.io/unreachable";
     private const string Unschedulable = "node.kubernetes.io/unschedulable";
+
+    /// <summary>Deletions of one node side by side.</summary>
+    private const int ParallelEvictions = 16;
+
+    /// <summary>Conditions that keep new pods away while they are true.</summary>
+    private static readonly (string Condition, string Taint)[] PressureTaints =
+    [
+        ("MemoryPressure", "node.kubernetes.io/memory-pressure"),
+        ("DiskPressure", "node.kubernetes.io/disk-pressure"),
+        ("PIDPressure", "node.kubernetes.io/pid-pressure"),
+        ("NetworkUnavailable", "node.kubernetes.io/network-unavailable"),
+    ];
 
     private static readonly string[] HeartbeatConditions = ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"];
 
@@ -27,8 +40,8 @@ public sealed class NodeLifecycleController(IGrainFactory grains, IOptions<Contr
     public IReadOnlyList<WakeSource> WakeSources { get; } =
     [
         // A pod newly bound to a tainted node may have to leave it again.
-        new WakeSource("pods", wake => wake.Previous is not null && wake.Previous.Field("spec.nodeName") != wake.Object.Field("spec.nodeName")
-            ? [new ObjectKey("nodes", "", wake.Object.Field("spec.nodeName")!)] : []),
+        new WakeSource("pods", wake => !wake.Removed && wake.Object.Field("spec.nodeName") is { Length: > 0 } node && wake.Previous?.Field("spec.nodeName") != node
+            ? [new ObjectKey("nodes", "", node)] : []),
     ];
 
     /// <inheritdoc/>
@@ -39,37 +52,51 @@ public sealed class NodeLifecycleController(IGrainFactory grains, IOptions<Contr
         var node = cached.ToJson();
         var now = context.Time.GetUtcNow();
         var heartbeat = await grains.GetGrain<INodeGrain>(key.Name).GetLastHeartbeatAsync(context.CancellationToken);
-        var silence = now - (heartbeat ?? now);
+        // A status that the agent has just written is a sign of life as well; the heartbeat of an agent that is back may come after it.
+        var last = Max(heartbeat ?? now, StatusTime(node));
+        var silence = last > now ? TimeSpan.Zero : now - last;
         var lost = silence >= options.Value.NodeMonitorGracePeriod;
         if (lost)
             node = await MarkUnknownAsync(key, node, context);
 
         node = await SetTaintsAsync(key, node, context);
-        var nextEviction = await EvictAsync(key.Name, node, context);
+        var nextEviction = await EvictAsync(key, node, context);
 
-        // Look again when the silence would be too long, or when the next pod's toleration ends; a lost node is looked at until it is back.
-        var interval = Interval();
-        var next = lost ? interval : Min(options.Value.NodeMonitorGracePeriod - silence, interval * 2);
+        // Look again when the silence would be too long (heartbeats only move that moment on), or when the next pod's toleration ends; a lost
+        // node is looked at until it is back.
+        var next = lost ? Min(TimeSpan.FromSeconds(5), options.Value.NodeMonitorGracePeriod / 4) : options.Value.NodeMonitorGracePeriod - silence;
         if (nextEviction is { } due && due - now < next)
             next = due - now;
         return ReconcileResult.After(next < TimeSpan.FromMilliseconds(50) ? TimeSpan.FromMilliseconds(50) : next);
     }
 
-    private TimeSpan Interval() => Min(TimeSpan.FromSeconds(5), options.Value.NodeMonitorGracePeriod / 4);
+    private static DateTimeOffset StatusTime(JsonObject node)
+    {
+        var ready = Condition(node, "Ready");
+        return ready.Text("status") is "True" or "False" ? ParseTime(ready.Text("lastHeartbeatTime"), default) : default;
+    }
+
+    private static JsonObject? Condition(JsonObject node, string type) => node.Items("status", "conditions").FirstOrDefault(c => c.Text("type") == type);
+
+    private static DateTimeOffset ParseTime(string text, DateTimeOffset otherwise) =>
+        DateTimeOffset.TryParse(text, System.Globalization.CultureInfo.InvariantCulture, System.Globalization.DateTimeStyles.AssumeUniversal, out var time)
+            ? time : otherwise;
+
+    private static DateTimeOffset Max(DateTimeOffset a, DateTimeOffset b) => a > b ? a : b;
 
     private static TimeSpan Min(TimeSpan a, TimeSpan b) => a < b ? a : b;
 
     private static async Task<JsonObject> MarkUnknownAsync(ObjectKey key, JsonObject node, ReconcileContext context)
     {
-        var conditions = node.Items("status", "conditions").ToDictionary(c => c.Text("type"), StringComparer.Ordinal);
-        if (HeartbeatConditions.All(type => conditions.TryGetValue(type, out var c) && c.Text("status") == "Unknown"))
+        if (HeartbeatConditions.All(type => Condition(node, type).Text("status") == "Unknown"))
             return node;
         var stamp = context.Time.Stamp();
         var updated = (JsonObject)node.DeepClone();
         var list = new JsonArray([.. node.Items("status", "conditions").Where(c => !HeartbeatConditions.Contains(c.Text("type"))).Select(c => c.DeepClone())]);
         foreach (var type in HeartbeatConditions)
         {
-            var known = conditions.TryGetValue(type, out var old);
+            var old = Condition(node, type);
+            var known = old is not null;
             list.Add((JsonNode)new JsonObject
             {
                 ["type"] = type,
@@ -90,7 +117,7 @@ public sealed class NodeLifecycleController(IGrainFactory grains, IOptions<Contr
 
     private static async Task<JsonObject> SetTaintsAsync(ObjectKey key, JsonObject node, ReconcileContext context)
     {
-        var ready = node.Items("status", "conditions").FirstOrDefault(c => c.Text("type") == "Ready").Text("status");
+        var ready = Condition(node, "Ready").Text("status");
         var wanted = new List<(string Key, string Effect)>();
         if (ready == "Unknown")
             wanted.AddRange([(Unreachable, "NoSchedule"), (Unreachable, "NoExecute")]);
@@ -98,9 +125,14 @@ public sealed class NodeLifecycleController(IGrainFactory grains, IOptions<Contr
             wanted.AddRange([(NotReady, "NoSchedule"), (NotReady, "NoExecute")]);
         if (node["spec"]?["unschedulable"]?.GetValue<bool>() == true)
             wanted.Add((Unschedulable, "NoSchedule"));
+        foreach (var (condition, taint) in PressureTaints)
+        {
+            if (Condition(node, condition).Text("status") == "True")
+                wanted.Add((taint, "NoSchedule"));
+        }
 
         var present = node.Items("spec", "taints").ToList();
-        bool Managed(JsonObject taint) => taint.Text("key") is NotReady or Unreachable or Unschedulable;
+        bool Managed(JsonObject taint) => taint.Text("key") is NotReady or Unreachable or Unschedulable || PressureTaints.Any(p => p.Taint == taint.Text("key"));
         var managed = present.Where(Managed).Select(t => (t.Text("key"), t.Text("effect"))).ToHashSet();
         if (managed.SetEquals(wanted))
             return node;
@@ -109,7 +141,7 @@ public sealed class NodeLifecycleController(IGrainFactory grains, IOptions<Contr
         foreach (var (taint, effect) in wanted.Where(w => !managed.Contains(w)))
         {
             var item = new JsonObject { ["key"] = taint, ["effect"] = effect };
-            if (effect == "NoExecute" || taint != Unschedulable)
+            if (taint is NotReady or Unreachable)
                 item["timeAdded"] = context.Time.Stamp();
             taints.Add((JsonNode)item);
         }
@@ -124,16 +156,17 @@ public sealed class NodeLifecycleController(IGrainFactory grains, IOptions<Contr
     }
 
     /// <summary>Deletes pods that may no longer stay; returns when the next one's time is up.</summary>
-    private static async Task<DateTimeOffset?> EvictAsync(string node, JsonObject nodeObject, ReconcileContext context)
+    private async Task<DateTimeOffset?> EvictAsync(ObjectKey key, JsonObject node, ReconcileContext context)
     {
-        var taints = nodeObject.Items("spec", "taints").Where(t => t.Text("effect") == "NoExecute").ToList();
+        var taints = node.Items("spec", "taints").Where(t => t.Text("effect") == "NoExecute").ToList();
         if (taints.Count == 0)
             return null;
         var now = context.Time.GetUtcNow();
         DateTimeOffset? next = null;
-        foreach (var pod in (await context.Objects.ListAsync("pods", context.CancellationToken)).Enumerate())
+        var victims = new List<Storage.ICachedObject>();
+        foreach (var pod in await pods.GetLatestAsync(key.Name, context.CancellationToken))
         {
-            if (pod.IsDeleting || pod.Field("spec.nodeName") != node)
+            if (pod.IsDeleting)
                 continue;
             var due = StaysUntil(pod.ToJson(), taints, now);
             if (due is null)
@@ -143,9 +176,16 @@ public sealed class NodeLifecycleController(IGrainFactory grains, IOptions<Contr
                 next = next is null || due < next ? due : next;
                 continue;
             }
-            context.Events.Record(pod.ToJson(), "Normal", "TaintManagerEviction", $"Marking for deletion Pod {pod.Key.StorageKey}");
-            await context.Objects.DeleteAsync(pod.Key, new DeleteOptions(PreconditionUid: pod.Uid), context.CancellationToken);
+            victims.Add(pod);
         }
+        await Parallel.ForEachAsync(
+            victims,
+            new ParallelOptions { MaxDegreeOfParallelism = ParallelEvictions, CancellationToken = context.CancellationToken },
+            async (pod, token) =>
+            {
+                context.Events.Record(pod.ToJson(), "Normal", "TaintManagerEviction", $"Marking for deletion Pod {pod.Key.StorageKey}");
+                await context.Objects.DeleteAsync(pod.Key, new DeleteOptions(PreconditionUid: pod.Uid), token);
+            });
         return next;
     }
 
@@ -161,9 +201,7 @@ public sealed class NodeLifecycleController(IGrainFactory grains, IOptions<Contr
             var seconds = tolerations.Select(t => t.Number(-1, "tolerationSeconds")).Where(s => s >= 0).ToList();
             if (seconds.Count == 0)
                 continue;
-            var added = DateTimeOffset.TryParse(taint.Text("timeAdded"), System.Globalization.CultureInfo.InvariantCulture, System.Globalization.DateTimeStyles.AssumeUniversal, out var time)
-                ? time : now;
-            var end = added + TimeSpan.FromSeconds(seconds.Min());
+            var end = ParseTime(taint.Text("timeAdded"), now) + TimeSpan.FromSeconds(seconds.Min());
             until = until is null || end < until ? end : until;
         }
         return until;

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Text.Json;
 using OrleansCluster.Api;
 using OrleansCluster.ControlPlane.Objects;
@@ -8,20 +9,42 @@ namespace OrleansCluster.ControlPlane.Controllers;
 /// <summary>One entry of `metadata.ownerReferences`.</summary>
 internal sealed record OwnerReference(string ApiVersion, string Kind, string Name, string Uid, bool BlocksOwnerDeletion)
 {
-    /// <summary>Reads the references; most objects have none, which a byte search tells without parsing.</summary>
-    public static IReadOnlyList<OwnerReference> Of(ICachedObject obj)
+    private static readonly ConditionalWeakTable<ICachedObject, IReadOnlyList<OwnerReference>> Known = [];
+
+    /// <summary>Reads the references, once per version; most objects have none, which a byte search tells without parsing.</summary>
+    public static IReadOnlyList<OwnerReference> Of(ICachedObject obj) =>
+        obj.Bytes.Span.IndexOf("\"ownerReferences\""u8) < 0 ? [] : Known.GetValue(obj, static o => Read(o.Bytes.Span));
+
+    // Metadata stands at the head of an object, so the rest of it is not looked at.
+    private static List<OwnerReference> Read(ReadOnlySpan<byte> bytes)
     {
-        if (obj.Bytes.Span.IndexOf("\"ownerReferences\""u8) < 0)
-            return [];
-        using var document = JsonDocument.Parse(obj.Bytes);
         var list = new List<OwnerReference>();
-        foreach (var reference in document.RootElement.GetProperty("metadata").Array("ownerReferences"))
+        var reader = new Utf8JsonReader(bytes);
+        reader.Read();
+        if (!MoveTo(ref reader, "metadata"u8) || !MoveTo(ref reader, "ownerReferences"u8) || reader.TokenType != JsonTokenType.StartArray)
+            return list;
+        using var document = JsonDocument.ParseValue(ref reader);
+        foreach (var reference in document.RootElement.EnumerateArray())
         {
             list.Add(new OwnerReference(
                 reference.Text("apiVersion"), reference.Text("kind"), reference.Text("name"), reference.Text("uid"),
                 reference.TryGetProperty("blockOwnerDeletion", out var blocks) && blocks.ValueKind == JsonValueKind.True));
         }
         return list;
+    }
+
+    // The reader stands on the opening of an object; afterwards on the value of the member, or at the object's end.
+    private static bool MoveTo(ref Utf8JsonReader reader, ReadOnlySpan<byte> member)
+    {
+        while (reader.Read() && reader.TokenType == JsonTokenType.PropertyName)
+        {
+            var found = reader.ValueTextEquals(member);
+            reader.Read();
+            if (found)
+                return true;
+            reader.Skip();
+        }
+        return false;
     }
 }
 
@@ -58,6 +81,27 @@ public sealed class OwnerIndex : IDisposable
     {
         lock (_gate)
             return _dependents.TryGetValue(ownerUid, out var keys) ? [.. keys] : [];
+    }
+
+    /// <summary>
+    /// Adds an object before its cache's loop has: whoever maps its change must not be ahead of the index, or an owner that goes at this very moment
+    /// leaves it behind.
+    /// </summary>
+    internal void Note(ICachedObject obj)
+    {
+        if (OwnerReference.Of(obj).Count == 0)
+            return;
+        lock (_gate)
+            Add(obj);
+    }
+
+    /// <summary>Takes back what <see cref="Note"/> may have added after the cache's loop removed it.</summary>
+    internal void Forget(ICachedObject obj)
+    {
+        if (OwnerReference.Of(obj).Count == 0)
+            return;
+        lock (_gate)
+            Remove(obj);
     }
 
     /// <inheritdoc/>

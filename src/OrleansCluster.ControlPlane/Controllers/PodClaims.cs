@@ -6,14 +6,17 @@ namespace OrleansCluster.ControlPlane.Controllers;
 
 /// <summary>
 /// Decides which pods a controller object owns: those that name it as controller and match its selector, and orphans that match. A pod that no
-/// longer matches is released. One pod never has two controllers: adoption writes the owner under the pod's uid, and an object that is being
-/// deleted adopts nothing.
+/// longer matches is released. One pod never has two controllers: adoption writes the owner under the pod's uid and revision. An object that is
+/// being deleted adopts nothing; that it is not is asked of the store's newest revision, or a pod that its deletion has just orphaned would be
+/// taken back and collected with it.
 /// </summary>
 internal static class PodClaims
 {
-    public static async Task<List<PodFacts>> ClaimAsync(JsonObject owner, ICachedObject cached, LabelSet selector, ReconcileContext context)
+    public static async Task<List<PodFacts>> ClaimAsync(
+        JsonObject owner, ICachedObject cached, LabelSet selector, IResourceCaches caches, ReconcileContext context)
     {
         var claimed = new List<PodFacts>();
+        bool? mayAdopt = cached.IsDeleting ? false : null;
         var pods = await context.Objects.ListAsync("pods", context.CancellationToken);
         foreach (var pod in pods.Enumerate(cached.Key.Namespace))
         {
@@ -25,8 +28,8 @@ internal static class PodClaims
                 else if (!pod.IsDeleting)
                     await ReleaseAsync(pod, cached.Uid, context);
             }
-            else if (matches && pod.ControllerUid is null && !pod.IsDeleting && !cached.IsDeleting && PodFacts.Of(pod).IsActive
-                && await AdoptAsync(pod, owner, context))
+            else if (matches && pod.ControllerUid is null && !pod.IsDeleting && PodFacts.Of(pod).IsActive
+                && (mayAdopt ??= await IsAliveAsync(cached, caches, context)) && await AdoptAsync(pod, owner, context))
             {
                 claimed.Add(PodFacts.Of(pod));
             }
@@ -44,6 +47,12 @@ internal static class PodClaims
         ["controller"] = true,
         ["blockOwnerDeletion"] = true,
     };
+
+    private static async Task<bool> IsAliveAsync(ICachedObject owner, IResourceCaches caches, ReconcileContext context)
+    {
+        var latest = await caches.Get(owner.Key.Resource).GetLatestAsync(context.CancellationToken);
+        return latest.Find(owner.Key.Namespace, owner.Key.Name) is { IsDeleting: false } found && found.Uid == owner.Uid;
+    }
 
     private static async Task<bool> AdoptAsync(ICachedObject pod, JsonObject owner, ReconcileContext context)
     {

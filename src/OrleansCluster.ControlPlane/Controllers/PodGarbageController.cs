@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Options;
 using OrleansCluster.Api;
+using OrleansCluster.ControlPlane.Nodes;
 using OrleansCluster.Storage;
 
 namespace OrleansCluster.ControlPlane.Controllers;
@@ -8,7 +9,7 @@ namespace OrleansCluster.ControlPlane.Controllers;
 /// Removes pods that nobody else will: those bound to a node that no longer exists, and the oldest finished ones beyond a threshold. Reconciles nodes,
 /// not pods, so that thousands of pods cost it nothing while their nodes are there.
 /// </summary>
-public sealed class PodGarbageController(IResourceCaches caches, IOptions<ControlPlaneOptions> options) : IController
+public sealed class PodGarbageController(IResourceCaches caches, NodePods nodePods, IOptions<ControlPlaneOptions> options) : IController
 {
     /// <summary>A node that vanished may come back under its name at once (a re-registration); its pods wait this long.</summary>
     private static readonly TimeSpan Quarantine = TimeSpan.FromSeconds(40);
@@ -51,8 +52,7 @@ public sealed class PodGarbageController(IResourceCaches caches, IOptions<Contro
             _missingSince.TryRemove(node, out _);
             return ReconcileResult.Done;
         }
-        var orphans = (await context.Objects.ListAsync("pods", context.CancellationToken))
-            .Enumerate().Where(p => p.Field("spec.nodeName") == node).ToList();
+        var orphans = await nodePods.GetLatestAsync(node, context.CancellationToken);
         if (orphans.Count == 0)
         {
             _missingSince.TryRemove(node, out _);
@@ -62,6 +62,7 @@ public sealed class PodGarbageController(IResourceCaches caches, IOptions<Contro
         if (left > TimeSpan.Zero)
             return ReconcileResult.After(left);
         await DeleteNowAsync(orphans, context);
+        _missingSince.TryRemove(node, out _);
         return ReconcileResult.Done;
     }
 
@@ -75,7 +76,7 @@ public sealed class PodGarbageController(IResourceCaches caches, IOptions<Contro
         return ReconcileResult.Done;
     }
 
-    private static Task DeleteNowAsync(IReadOnlyCollection<ICachedObject> pods, ReconcileContext context) =>
+    private static Task DeleteNowAsync(IReadOnlyList<ICachedObject> pods, ReconcileContext context) =>
         Parallel.ForEachAsync(
             pods,
             new ParallelOptions { MaxDegreeOfParallelism = 32, CancellationToken = context.CancellationToken },

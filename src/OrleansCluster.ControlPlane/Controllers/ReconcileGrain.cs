@@ -16,6 +16,7 @@ public sealed partial class ReconcileGrain(
     ResourceRegistry registry,
     ControllerEvents events,
     TimeProvider time,
+    Random random,
     ILogger<ReconcileGrain> logger) : Grain, IReconcileGrain
 {
     /// <summary>First back-off after a failure; doubles with every further one.</summary>
@@ -39,7 +40,7 @@ public sealed partial class ReconcileGrain(
         var bar = key.IndexOf('|', StringComparison.Ordinal);
         _controller = controllers.Find(key[..bar]);
         _key = ObjectKey.Parse(key[(bar + 1)..]);
-        _objects = new ObjectClient(new ObjectWriter(grains, time, UserInfo.ControlPlane), caches, registry);
+        _objects = new ObjectClient(new ObjectWriter(grains, time, UserInfo.ControlPlane, random), caches, registry);
         return Task.CompletedTask;
     }
 
@@ -97,9 +98,8 @@ public sealed partial class ReconcileGrain(
     {
         var exponent = Math.Min(_failures++, 16);
         var backoff = TimeSpan.FromTicks(Math.Min(MaxBackoff.Ticks, FirstBackoff.Ticks << exponent));
-        // Half fixed, half by the key: objects that failed together do not return together.
-        var spread = (uint)_key.GetHashCode() / (double)uint.MaxValue;
-        return new ReconcileReply { Settled = false, RequeueAfter = backoff * (0.5 + (spread / 2)) };
+        // Half fixed, half by chance: objects that failed together do not return together.
+        return new ReconcileReply { Settled = false, RequeueAfter = backoff * (0.5 + (random.NextDouble() / 2)) };
     }
 
     private static partial class Log

@@ -18,13 +18,19 @@ public sealed class ReplicationControllerController : IController
     /// <inheritdoc/>
     public string Resource => "replicationcontrollers";
 
+    /// <summary>Many pods that start at once are counted in a few runs, not in one each.</summary>
+    public TimeSpan MinInterval => TimeSpan.FromMilliseconds(20);
+
     /// <inheritdoc/>
     public IReadOnlyList<WakeSource> WakeSources { get; }
+
+    private readonly Storage.IResourceCaches _caches;
 
     /// <summary>Makes the controller.</summary>
     /// <param name="caches">Finds the controllers whose selector matches an orphan.</param>
     public ReplicationControllerController(Storage.IResourceCaches caches)
     {
+        _caches = caches;
         WakeSources = [new WakeSource("pods", wake => OwnersOf(wake, caches))];
     }
 
@@ -35,19 +41,29 @@ public sealed class ReplicationControllerController : IController
             return ReconcileResult.Done;
         var rc = cached.ToJson();
         var selector = LabelSet.FromMap(rc.Object("spec", "selector"));
-        var claimed = await PodClaims.ClaimAsync(rc, cached, selector, context);
+        var claimed = await PodClaims.ClaimAsync(rc, cached, selector, _caches, context);
         var active = claimed.Where(p => p.IsActive).ToList();
         var desired = (int)rc.Number(1, "spec", "replicas");
 
         StatusException? failure = null;
+        var failed = "FailedCreate";
         if (!cached.IsDeleting)
         {
             try
             {
                 if (active.Count < desired)
+                {
                     await CreateAsync(rc, Math.Min(desired - active.Count, BurstReplicas), context);
+                }
                 else if (active.Count > desired)
+                {
+                    failed = "FailedDelete";
                     await DeleteAsync(rc, active, Math.Min(active.Count - desired, BurstReplicas), context);
+                }
+            }
+            catch (StatusException error) when (error.Status.Causes.Any(c => c.Reason == "NamespaceTerminating"))
+            {
+                return ReconcileResult.Done; // The namespace takes this object with it.
             }
             catch (StatusException error)
             {
@@ -55,7 +71,7 @@ public sealed class ReplicationControllerController : IController
             }
         }
 
-        var requeue = await WriteStatusAsync(key, rc, selector, active, failure, context);
+        var requeue = await WriteStatusAsync(key, rc, active, failure is null ? null : (failed, failure.Message), context);
         return failure is null ? new ReconcileResult(requeue) : throw failure;
     }
 
@@ -72,7 +88,7 @@ public sealed class ReplicationControllerController : IController
                     var pod = await context.Objects.CreateAsync("pods", PodTemplates.PodFor(rc), context.CancellationToken);
                     context.Events.Record(rc, "Normal", "SuccessfulCreate", "Created pod: " + pod.Text("metadata", "name"));
                 }
-                catch (StatusException error)
+                catch (StatusException error) when (!error.Status.Causes.Any(c => c.Reason == "NamespaceTerminating"))
                 {
                     context.Events.Record(rc, "Warning", "FailedCreate", "Error creating: " + error.Message);
                     throw;
@@ -93,7 +109,7 @@ public sealed class ReplicationControllerController : IController
     }
 
     private static async Task<TimeSpan?> WriteStatusAsync(
-        ObjectKey key, JsonObject rc, LabelSet selector, List<PodFacts> active, StatusException? failure, ReconcileContext context)
+        ObjectKey key, JsonObject rc, List<PodFacts> active, (string Reason, string Message)? failure, ReconcileContext context)
     {
         var now = context.Time.GetUtcNow();
         var minReady = TimeSpan.FromSeconds(rc.Number(0, "spec", "minReadySeconds"));
@@ -127,8 +143,8 @@ public sealed class ReplicationControllerController : IController
             {
                 ["type"] = "ReplicaFailure",
                 ["status"] = "True",
-                ["reason"] = "FailedCreate",
-                ["message"] = failure.Message,
+                ["reason"] = failure.Value.Reason,
+                ["message"] = failure.Value.Message,
                 ["lastTransitionTime"] = rc.Items("status", "conditions").FirstOrDefault(c => c.Text("type") == "ReplicaFailure") is { } old
                     ? old.Text("lastTransitionTime") : context.Time.Stamp(),
             });

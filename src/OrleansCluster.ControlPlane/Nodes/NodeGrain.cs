@@ -15,10 +15,10 @@ namespace OrleansCluster.ControlPlane.Nodes;
 /// <para>
 /// Why a doubled or stale activation cannot overbook: at its activation the grain advances the node's fence in the store, then reads the bound
 /// pods. Every bind commit checks the fence. What an earlier activation had promised can no longer be bound after that moment, and what it had
-/// bound before is in what this one reads.
+/// bound before is in what this one reads. The same step takes expired promises back.
 /// </para>
 /// </summary>
-[KeepAlive]
+[CollectionAgeLimit(Minutes = 15)] // Longer than a heartbeat or the node controller is silent, so a grain goes only when its node has gone.
 public sealed partial class NodeGrain(
     IObjectStore store,
     IResourceCaches caches,
@@ -27,26 +27,36 @@ public sealed partial class NodeGrain(
     ResourceRegistry registry,
     IOptions<ControlPlaneOptions> options,
     TimeProvider time,
+    Random random,
     ILogger<NodeGrain> logger) : Grain, INodeGrain
 {
     /// <summary>A promise not seen bound by then is void: its decision died. Longer than any decision takes.</summary>
     private static readonly TimeSpan PromiseLifetime = TimeSpan.FromSeconds(30);
+
+    /// <summary>
+    /// How often the stored Lease is written. It is for people and tools that look; nothing here reads it, the heartbeats are in memory. Readers that want
+    /// the second ask <see cref="GetLastHeartbeatAsync"/>.
+    /// </summary>
+    private static readonly TimeSpan LeaseWriteInterval = TimeSpan.FromMinutes(4);
 
     private static readonly IFilterPlugin[] Rules = [new NodePorts(), new NodeResourcesFit()];
 
     private readonly Dictionary<string, Promise> _promises = new(StringComparer.Ordinal);
     private NodeSession? _session;
     private DateTimeOffset _lastHeartbeat;
+    private DateTimeOffset _leaseWritten;
     private long _epoch;
 
     private string Name => this.GetPrimaryKeyString();
+
+    private string Fence => "node/" + Name;
 
     /// <inheritdoc/>
     public override async Task OnActivateAsync(CancellationToken cancellationToken)
     {
         // An agent that has not been heard since this activation gets the whole grace period from now on.
         _lastHeartbeat = time.GetUtcNow();
-        _epoch = await store.AdvanceFenceAsync("pods", "node/" + Name, cancellationToken);
+        _epoch = await store.AdvanceFenceAsync("pods", Fence, cancellationToken);
         await nodePods.GetLatestAsync(Name, cancellationToken);
     }
 
@@ -65,14 +75,22 @@ public sealed partial class NodeGrain(
             _promises[request.PodUid] = promise with { Until = time.GetUtcNow() + PromiseLifetime };
             return Admitted();
         }
+        if (nodePods.Has(Name, request.PodUid))
+            return Admitted(); // Bound here already.
         var node = caches.Get("nodes").Current?.Find("", Name) ?? (await caches.Get("nodes").GetLatestAsync(cancellationToken)).Find("", Name);
         if (node is null)
             return Refused("node is gone");
-        var pod = PodReader.Read(request.Pod);
-        var view = View(NodeReader.Of(node), pod.Uid);
-        var reasons = Rules.Where(r => r.AppliesTo(pod)).Select(r => r.Refuse(pod, view)).OfType<string>().ToArray();
-        if (reasons.Length > 0)
-            return Refused(reasons);
+        await VoidExpiredAsync(cancellationToken);
+        var pod = request.Requirements ?? PodReader.Read(request.Pod);
+        var view = Usage().View(NodeReader.Of(node));
+        List<string>? reasons = null;
+        foreach (var rule in Rules)
+        {
+            if (rule.AppliesTo(pod) && rule.Refuse(pod, view) is { } reason)
+                (reasons ??= []).Add(reason);
+        }
+        if (reasons is not null)
+            return Refused([.. reasons]);
         _promises[request.PodUid] = new Promise(pod, time.GetUtcNow() + PromiseLifetime);
         return Admitted();
     }
@@ -93,18 +111,21 @@ public sealed partial class NodeGrain(
         await nodePods.GetLatestAsync(Name, cancellationToken);
         _session = NodeSession.Open(hello.SessionId, Name, observer, nodePods, time, logger);
         _lastHeartbeat = time.GetUtcNow();
-        await EnsureLeaseAsync(cancellationToken);
+        await WriteLeaseAsync(cancellationToken);
         Log.Connected(logger, Name, hello.SessionId);
         return new ConnectReply { HeartbeatInterval = options.Value.NodeHeartbeatInterval };
     }
 
     /// <inheritdoc/>
-    public Task<HeartbeatReply> HeartbeatAsync(NodeHeartbeat heartbeat, CancellationToken cancellationToken)
+    public async Task<HeartbeatReply> HeartbeatAsync(NodeHeartbeat heartbeat, CancellationToken cancellationToken)
     {
         var known = _session is { IsOpen: true } session && session.Id == heartbeat.SessionId;
-        if (known)
-            _lastHeartbeat = time.GetUtcNow();
-        return Task.FromResult(new HeartbeatReply { Known = known });
+        if (!known)
+            return new HeartbeatReply { Known = false };
+        _lastHeartbeat = time.GetUtcNow();
+        if (_lastHeartbeat - _leaseWritten >= LeaseWriteInterval)
+            await WriteLeaseAsync(cancellationToken);
+        return new HeartbeatReply { Known = true };
     }
 
     /// <inheritdoc/>
@@ -120,75 +141,85 @@ public sealed partial class NodeGrain(
     /// <inheritdoc/>
     public Task<DateTimeOffset?> GetLastHeartbeatAsync(CancellationToken cancellationToken) => Task.FromResult<DateTimeOffset?>(_lastHeartbeat);
 
-    /// <summary>What is taken: bound pods, and promises that are not seen bound yet.</summary>
-    private NodeView View(NodeFacts facts, string exceptUid)
+    /// <summary>
+    /// Takes expired promises back. The bind of one may still be on its way (a call that timed out, a silo that pauses), so its place is given to
+    /// another only after the fence has moved: then that bind can no longer commit, or it has committed and is seen. Promises that are still
+    /// good keep their place; their binds meet the new fence, are refused and decided again. Expiry means that a decision died: rare.
+    /// </summary>
+    private async Task VoidExpiredAsync(CancellationToken cancellationToken)
     {
-        ResourceAmounts requested = default;
-        var count = 0;
-        List<HostPort>? ports = null;
-        var bound = new HashSet<string>(StringComparer.Ordinal);
-        void Add(PodRequirements pod)
-        {
-            requested += pod.Requests;
-            count++;
-            if (pod.HostPorts.Count > 0)
-                (ports ??= []).AddRange(pod.HostPorts);
-        }
-
-        foreach (var pod in nodePods.Get(Name))
-        {
-            bound.Add(pod.Uid);
-            if (pod.Uid != exceptUid && pod.Field("status.phase") is not ("Succeeded" or "Failed"))
-                Add(PodReader.Of(pod));
-        }
         var now = time.GetUtcNow();
+        List<string>? expired = null;
         foreach (var (uid, promise) in _promises)
         {
-            if (bound.Contains(uid) || promise.Until < now)
-                _promises.Remove(uid);
-            else
-                Add(promise.Pod);
+            if (nodePods.Has(Name, uid))
+                _promises.Remove(uid); // Seen bound: no promise any more.
+            else if (promise.Until < now)
+                (expired ??= []).Add(uid);
         }
-        return new NodeView(facts, requested, count, ports);
+        if (expired is null)
+            return;
+        _epoch = await store.AdvanceFenceAsync("pods", Fence, cancellationToken);
+        await nodePods.GetLatestAsync(Name, cancellationToken);
+        expired.ForEach(uid => _promises.Remove(uid));
+        Log.PromisesVoided(logger, Name, expired.Count);
     }
 
-    // The Lease object exists so that tools find it; its times are the heartbeats', which are in memory.
-    private async Task EnsureLeaseAsync(CancellationToken cancellationToken)
+    /// <summary>What is taken: bound pods, and promises that are not seen bound yet.</summary>
+    private NodeUsage Usage()
+    {
+        // The promises first: one that is seen bound in between counts twice for this once, never not at all.
+        List<PodRequirements>? promised = null;
+        foreach (var (uid, promise) in _promises)
+        {
+            if (!nodePods.Has(Name, uid))
+                (promised ??= []).Add(promise.Pod);
+        }
+        var usage = nodePods.Usage(Name);
+        foreach (var pod in promised ?? [])
+            usage = usage.With(pod);
+        return usage;
+    }
+
+    // Best effort: a heartbeat counts whether or not its Lease could be written.
+    private async Task WriteLeaseAsync(CancellationToken cancellationToken)
     {
         var key = new ObjectKey("leases.coordination.k8s.io", "kube-node-lease", Name);
-        if (registry.Find(key.Resource) is not { } leases || caches.Get(key.Resource).Current?.Find(key.Namespace, key.Name) is not null)
+        if (registry.Find(key.Resource) is not { } leases)
             return;
-        var node = caches.Get("nodes").Current?.Find("", Name);
-        var lease = new JsonObject
+        _leaseWritten = _lastHeartbeat;
+        var spec = new JsonObject
         {
-            ["kind"] = "Lease",
-            ["apiVersion"] = "coordination.k8s.io/v1",
-            ["metadata"] = new JsonObject
+            ["holderIdentity"] = Name,
+            ["leaseDurationSeconds"] = 40,
+            ["renewTime"] = _lastHeartbeat.UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss.ffffff'Z'"),
+        };
+        var writer = new ObjectWriter(grains, time, UserInfo.ControlPlane, random);
+        try
+        {
+            if (caches.Get(key.Resource).Current?.Find(key.Namespace, key.Name) is not null)
             {
-                ["name"] = key.Name,
-                ["namespace"] = key.Namespace,
-                ["ownerReferences"] = node is null ? null : new JsonArray(new JsonObject
+                await writer.PatchAsync(key, new JsonObject { ["spec"] = spec }, "", cancellationToken);
+                return;
+            }
+            var metadata = new JsonObject { ["name"] = key.Name, ["namespace"] = key.Namespace };
+            if (caches.Get("nodes").Current?.Find("", Name) is { } node)
+            {
+                metadata["ownerReferences"] = new JsonArray(new JsonObject
                 {
                     ["apiVersion"] = "v1",
                     ["kind"] = "Node",
                     ["name"] = Name,
                     ["uid"] = node.Uid,
-                }),
-            },
-            ["spec"] = new JsonObject
-            {
-                ["holderIdentity"] = Name,
-                ["leaseDurationSeconds"] = 40,
-                ["renewTime"] = time.GetUtcNow().UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss.ffffff'Z'"),
-            },
-        };
-        try
-        {
-            await new ObjectWriter(grains, time, UserInfo.ControlPlane).CreateAsync(leases, lease, cancellationToken);
+                });
+            }
+            var lease = new JsonObject { ["kind"] = "Lease", ["apiVersion"] = "coordination.k8s.io/v1", ["metadata"] = metadata, ["spec"] = spec };
+            await writer.CreateAsync(leases, lease, cancellationToken);
         }
-        catch (StatusException error) when (error.Status.Code is 409 or 404 or 403)
+        catch (StatusException error)
         {
-            // There already, or its namespace is not yet: the next session makes it.
+            // Its namespace may not be there yet, or somebody was faster; the next turn writes it.
+            Log.LeaseNotRenewed(logger, Name, error.Message);
         }
     }
 
@@ -200,6 +231,12 @@ public sealed partial class NodeGrain(
 
     private static partial class Log
     {
+        [LoggerMessage(LogLevel.Information, "Node {Node}: {Count} promises were not bound in time and are void")]
+        public static partial void PromisesVoided(ILogger logger, string node, int count);
+
+        [LoggerMessage(LogLevel.Information, "Node {Node}: the lease was not renewed: {Error}")]
+        public static partial void LeaseNotRenewed(ILogger logger, string node, string error);
+
         [LoggerMessage(LogLevel.Information, "Node {Node}: agent connected, session {Session}")]
         public static partial void Connected(ILogger logger, string node, string session);
     }

@@ -1,17 +1,19 @@
 using OrleansCluster.ControlPlane.Objects;
+using OrleansCluster.ControlPlane.Scheduling;
+using OrleansCluster.Scheduling;
 using OrleansCluster.Storage;
 
 namespace OrleansCluster.ControlPlane.Nodes;
 
 /// <summary>
-/// The pods of every node, as this process's cache has them, and who wants to know of their changes. Kept by the cache's own loop, so that a node's
-/// grain neither searches all pods nor watches all changes.
+/// The pods of every node, as this process's cache has them, what they take in sum, and who wants to know of their changes. Kept by the cache's own loop,
+/// so that a node's grain neither searches all pods, nor watches all changes, nor adds up its pods for every promise.
 /// </summary>
 public sealed class NodePods : IDisposable
 {
     private readonly IResourceCache _pods;
     private readonly Lock _gate = new();
-    private readonly Dictionary<string, Dictionary<string, ICachedObject>> _byNode = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, Node> _byNode = new(StringComparer.Ordinal);
     private readonly Dictionary<string, Action<ICachedObject, bool>> _listeners = new(StringComparer.Ordinal);
     private readonly IndexProgress _progress = new();
     private readonly IDisposable _subscription;
@@ -35,7 +37,21 @@ public sealed class NodePods : IDisposable
     public IReadOnlyList<ICachedObject> Get(string node)
     {
         lock (_gate)
-            return _byNode.TryGetValue(node, out var pods) ? [.. pods.Values] : [];
+            return _byNode.TryGetValue(node, out var known) ? known.List() : [];
+    }
+
+    /// <summary>What the pods of a node take, as known now; those that have ended take nothing.</summary>
+    internal NodeUsage Usage(string node)
+    {
+        lock (_gate)
+            return _byNode.TryGetValue(node, out var known) ? known.Usage : NodeUsage.None;
+    }
+
+    /// <summary>True if a pod is known to be bound to a node, whether or not it has ended.</summary>
+    internal bool Has(string node, string podUid)
+    {
+        lock (_gate)
+            return _byNode.TryGetValue(node, out var known) && known.Pods.ContainsKey(podUid);
     }
 
     /// <summary>
@@ -47,7 +63,7 @@ public sealed class NodePods : IDisposable
         lock (_gate)
         {
             _listeners[node] = listener;
-            return _byNode.TryGetValue(node, out var pods) ? [.. pods.Values] : [];
+            return _byNode.TryGetValue(node, out var known) ? known.List() : [];
         }
     }
 
@@ -72,22 +88,24 @@ public sealed class NodePods : IDisposable
             if (whole)
                 Refill();
             foreach (var change in changes)
-                Apply(change.Object, change.Type == ChangeType.Deleted);
+                Apply(change.Object, change.Previous, change.Type == ChangeType.Deleted);
         }
         _progress.Advance(changes.Count > 0 ? changes[^1].Revision : revision);
     }
 
     // Caller holds _gate.
-    private void Apply(ICachedObject pod, bool gone)
+    private void Apply(ICachedObject pod, ICachedObject? previous, bool gone)
     {
         if (pod.Field("spec.nodeName") is not { Length: > 0 } node)
             return; // A binding never changes: a pod without node never had one.
-        if (!_byNode.TryGetValue(node, out var pods))
-            _byNode.Add(node, pods = new Dictionary<string, ICachedObject>(StringComparer.Ordinal));
+        if (!_byNode.TryGetValue(node, out var known))
+            _byNode.Add(node, known = new Node());
         if (gone)
-            pods.Remove(pod.Uid);
+            known.Remove(pod.Uid);
         else
-            pods[pod.Uid] = pod;
+            known.Set(pod, previous);
+        if (known.Pods.Count == 0)
+            _byNode.Remove(node); // Names of nodes come and go.
         if (_listeners.TryGetValue(node, out var listener))
             listener(pod, gone);
     }
@@ -95,13 +113,42 @@ public sealed class NodePods : IDisposable
     // Caller holds _gate.
     private void Refill()
     {
-        var before = _byNode.Values.SelectMany(p => p.Values).ToDictionary(p => p.Uid, StringComparer.Ordinal);
+        var before = _byNode.Values.SelectMany(n => n.Pods.Values).ToDictionary(e => e.Pod.Uid, e => e.Pod, StringComparer.Ordinal);
         foreach (var pod in _pods.Current?.Enumerate() ?? [])
         {
             if (!before.Remove(pod.Uid, out var known) || known.Revision != pod.Revision)
-                Apply(pod, gone: false);
+                Apply(pod, known, gone: false);
         }
         foreach (var missing in before.Values)
-            Apply(missing, gone: true);
+            Apply(missing, null, gone: true);
     }
+
+    private sealed class Node
+    {
+        public Dictionary<string, Entry> Pods { get; } = new(StringComparer.Ordinal);
+
+        public NodeUsage Usage { get; private set; } = NodeUsage.None;
+
+        public List<ICachedObject> List() => [.. Pods.Values.Select(e => e.Pod)];
+
+        public void Set(ICachedObject pod, ICachedObject? previous)
+        {
+            var holds = pod.Field("status.phase") is not ("Succeeded" or "Failed");
+            var known = Pods.TryGetValue(pod.Uid, out var entry);
+            var requirements = known ? entry.Requirements : PodReader.OfBound(pod, previous);
+            if (holds && !(known && entry.Holds))
+                Usage = Usage.With(requirements);
+            else if (!holds && known && entry.Holds)
+                Usage = Usage.Without(requirements);
+            Pods[pod.Uid] = new Entry(pod, requirements, holds);
+        }
+
+        public void Remove(string uid)
+        {
+            if (Pods.Remove(uid, out var entry) && entry.Holds)
+                Usage = Usage.Without(entry.Requirements);
+        }
+    }
+
+    private readonly record struct Entry(ICachedObject Pod, PodRequirements Requirements, bool Holds);
 }

@@ -4,8 +4,8 @@ using OrleansCluster.Storage;
 namespace OrleansCluster.ControlPlane.Nodes;
 
 /// <summary>
-/// Sends one node agent its pods: first the complete set, then what changed. Only identities wait, one per pod, and the newest state is read when it is
-/// sent, so a slow agent costs no memory beyond its pods. The next call waits for the last one to return.
+/// Sends one node agent its pods: first the complete set, then what changed. Of a pod that changes while a call
+/// is under way only the newest state waits, so a slow agent costs no memory beyond its pods. The next call waits for the last one to return.
 /// </summary>
 internal sealed partial class NodeSession : IAsyncDisposable
 {

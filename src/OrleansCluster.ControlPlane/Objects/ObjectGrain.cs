@@ -26,10 +26,13 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
     /// <summary>Decisions of one write: a conflict needs a second, a claim in use (a cluster IP) may need a few more.</summary>
     private const int MaxDecisions = 16;
 
+    private const string FenceMoved = "FenceMoved";
+
     private ObjectKey _key;
     private ResourceDefinition? _definition;
     private StoredObject? _current;
     private bool _loaded;
+    private int _doubts;
 
     /// <inheritdoc/>
     public override Task OnActivateAsync(CancellationToken cancellationToken)
@@ -76,13 +79,13 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
         }
         catch (StoreUnavailableException error)
         {
-            _loaded = false;
+            Doubt();
             return Fail(StoreAway(error));
         }
-        catch (OperationCanceledException)
+        catch (Exception)
         {
-            // The commit may have gone through; the next call looks.
-            _loaded = false;
+            // Cancelled, mostly. The commit may have gone through; the next call looks.
+            Doubt();
             throw;
         }
         finally
@@ -143,25 +146,41 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
                 return Succeed(created ? 201 : 200, next, write.Warnings, request.Subresource) with { Removed = removal }; // (9)
             case CommitOutcome.RevisionConflict:
                 Log.Conflict(logger, _key, commit.ExpectedRevision, committed.Revision);
-                _loaded = false;
+                Doubt();
                 return null;
             case CommitOutcome.ClaimConflict:
                 return write.ClaimRefused(committed.Detail ?? "") is { } error ? Fail(error, write.Warnings) : null;
             default:
                 return Fail(StatusError.Conflict(definition.Plural, definition.Group, _key.Name,
-                    "the node has been taken over since it promised the place; the pod will be scheduled again"));
+                    "the node has been taken over since it promised the place; the pod will be scheduled again") with
+                {
+                    Causes = [new StatusCause(FenceMoved, "the promise is void", null)],
+                });
         }
     }
 
+    /// <summary>True for the refusal of a binding whose node has a new authority, or a new epoch of the same.</summary>
+    internal static bool IsFenceMoved(StatusError error) => error.Causes.Any(c => c.Reason == FenceMoved);
+
     private async ValueTask LoadAsync(CancellationToken cancellationToken)
     {
-        if (_loaded)
-            return;
-        var stored = await services.Store.GetAsync(_key.Resource, _key.StorageKey, cancellationToken);
-        if (_loaded)
-            return; // A read that interleaved has loaded, and a write may have committed since.
-        _current = stored;
-        _loaded = true;
+        while (!_loaded)
+        {
+            var doubt = _doubts;
+            var stored = await services.Store.GetAsync(_key.Resource, _key.StorageKey, cancellationToken);
+            // A read that interleaved may have loaded, and a write committed or failed since: what was asked for before that is of no use.
+            if (_loaded || doubt != _doubts)
+                continue;
+            _current = stored;
+            _loaded = true;
+        }
+    }
+
+    // What is in the store is not known any more.
+    private void Doubt()
+    {
+        _loaded = false;
+        _doubts++;
     }
 
     private ObjectReply DryRun(int code, byte[] value, StoredObject? current, bool removal, List<string> warnings, string subresource)

@@ -46,10 +46,11 @@ internal sealed class ObjectWrite(
     public StatusError? ClaimRefused(string claim)
     {
         var errors = new FieldErrors();
+        var asked = Asked();
         var value = claim[(claim.LastIndexOf('/') + 1)..];
-        if (claim.StartsWith("ip/", StringComparison.Ordinal) && RequestedClusterIPs().Contains(value))
+        if (claim.StartsWith("ip/", StringComparison.Ordinal) && RequestedClusterIPs(asked).Contains(value))
             errors.Invalid(FieldPath.Root("spec").Child("clusterIPs"), $"[\"{value}\"]", "failed to allocate IP " + value + ": provided IP is already allocated");
-        else if (claim.StartsWith("nodeport/", StringComparison.Ordinal) && RequestedNodePortIndex(value) is >= 0 and var index)
+        else if (claim.StartsWith("nodeport/", StringComparison.Ordinal) && RequestedNodePortIndex(asked, value) is >= 0 and var index)
             errors.Invalid(FieldPath.Root("spec").Child("ports").Index(index).Child("nodePort"), int.Parse(value), "provided port is already allocated");
         return errors.IsEmpty ? null : errors.ToStatus(definition.Kind, definition.Group, key.Name);
     }
@@ -58,7 +59,6 @@ internal sealed class ObjectWrite(
     {
         if (Decode(request.Body, out var obj) is { } error) // (4)
             return PipelineResult.Fail(error);
-        _requested = (JsonObject)obj.DeepClone();
         var prepared = ObjectPipeline.PrepareCreate(obj, _context, request.NewUid); // (5)
         if (prepared.Outcome != PipelineOutcome.Write)
             return prepared;
@@ -79,7 +79,6 @@ internal sealed class ObjectWrite(
         {
             return PipelineResult.Fail(error);
         }
-        _requested = (JsonObject)body.DeepClone();
         return await FinishAsync(ObjectPipeline.PrepareUpdate(body, Old!, request.Subresource, _context), request.Subresource, cancellationToken);
     }
 
@@ -129,11 +128,20 @@ internal sealed class ObjectWrite(
 
     private StatusError? Decode(byte[] body, out JsonObject obj) => BodyDecoder.Decode(definition, body, request, _context, out obj);
 
-    private JsonObject _requested = [];
-
-    private List<string> RequestedClusterIPs()
+    // What the client asked for, before anything was filled in. Read again: claims are refused too seldom to keep a copy of every body.
+    private JsonObject Asked()
     {
-        var spec = _requested["spec"] as JsonObject;
+        JsonObject body;
+        if (request.Verb == ObjectVerb.Patch)
+            _ = BodyDecoder.ApplyPatch(definition, (JsonObject)definition.Strategy.View((JsonObject)Old!.DeepClone(), request.Subresource), request, _context, out body);
+        else
+            _ = Decode(request.Body, out body);
+        return body;
+    }
+
+    private static List<string> RequestedClusterIPs(JsonObject asked)
+    {
+        var spec = asked["spec"] as JsonObject;
         var list = new List<string>();
         if ((string?)spec?["clusterIP"] is { } one)
             list.Add(one);
@@ -142,9 +150,9 @@ internal sealed class ObjectWrite(
         return list;
     }
 
-    private int RequestedNodePortIndex(string port)
+    private static int RequestedNodePortIndex(JsonObject asked, string port)
     {
-        var ports = _requested["spec"]?["ports"] as JsonArray ?? [];
+        var ports = asked["spec"]?["ports"] as JsonArray ?? [];
         for (var i = 0; i < ports.Count; i++)
         {
             if (ports[i]?["nodePort"]?.ToString() == port)

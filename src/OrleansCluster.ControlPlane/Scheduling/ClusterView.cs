@@ -22,6 +22,7 @@ public sealed class ClusterView : IDisposable
     private readonly Dictionary<string, int> _index = new(StringComparer.Ordinal);
     private readonly Dictionary<string, Placement> _placements = new(StringComparer.Ordinal);
     private readonly Queue<(string Uid, DateTimeOffset Until)> _assumptions = new();
+    private readonly Stack<int> _free = new();
     private Slot?[] _slots = new Slot?[64];
     private int _count;
 
@@ -36,7 +37,15 @@ public sealed class ClusterView : IDisposable
     }
 
     /// <summary>All slots; some are null. Take it once per decision.</summary>
-    internal ReadOnlySpan<Slot?> Slots => Volatile.Read(ref _slots).AsSpan(0, Volatile.Read(ref _count));
+    internal ReadOnlySpan<Slot?> Slots
+    {
+        get
+        {
+            // The count first: the array that is read after it is at least as long.
+            var count = Volatile.Read(ref _count);
+            return Volatile.Read(ref _slots).AsSpan(0, count);
+        }
+    }
 
     /// <summary>Called, on a cache's loop, when something happened that may let a pod fit that did not: a node came or changed, a pod went.</summary>
     internal event Action? RoomMayHaveAppeared;
@@ -50,13 +59,18 @@ public sealed class ClusterView : IDisposable
             while (_assumptions.TryPeek(out var oldest) && oldest.Until < now)
             {
                 _assumptions.Dequeue();
-                if (_placements.TryGetValue(oldest.Uid, out var stale) && stale.Assumed)
+                if (_placements.TryGetValue(oldest.Uid, out var stale) && stale.Assumed && stale.AssumedUntil <= oldest.Until)
                     Take(oldest.Uid);
             }
-            if (_placements.ContainsKey(pod.Uid))
-                return;
-            Put(pod, node, assumed: true);
-            _assumptions.Enqueue((pod.Uid, now + AssumptionLifetime));
+            if (_placements.TryGetValue(pod.Uid, out var placement))
+            {
+                if (!placement.Assumed)
+                    return; // Seen bound.
+                Take(pod.Uid); // An earlier attempt whose outcome nobody knows.
+            }
+            var until = now + AssumptionLifetime;
+            Put(pod, node, until);
+            _assumptions.Enqueue((pod.Uid, until));
         }
     }
 
@@ -75,6 +89,7 @@ public sealed class ClusterView : IDisposable
 
     private void ApplyNodes(IResourceCache cache, IReadOnlyList<CacheChange> changes, bool whole)
     {
+        var room = whole;
         lock (_gate)
         {
             if (whole)
@@ -86,14 +101,15 @@ public sealed class ClusterView : IDisposable
                     SetFacts(node.Key.Name, NodeReader.Of(node));
             }
             foreach (var change in changes)
-                SetFacts(change.Object.Key.Name, change.Type == ChangeType.Deleted ? null : NodeReader.Of(change.Object));
+                room |= SetFacts(change.Object.Key.Name, change.Type == ChangeType.Deleted ? null : NodeReader.Of(change.Object));
         }
-        RoomMayHaveAppeared?.Invoke();
+        if (room)
+            RoomMayHaveAppeared?.Invoke();
     }
 
     private void ApplyPods(IResourceCache cache, IReadOnlyList<CacheChange> changes, bool whole)
     {
-        var freed = whole;
+        var room = whole;
         lock (_gate)
         {
             if (whole)
@@ -101,17 +117,17 @@ public sealed class ClusterView : IDisposable
                 foreach (var uid in _placements.Where(p => !p.Value.Assumed).Select(p => p.Key).ToList())
                     Take(uid);
                 foreach (var pod in cache.Current?.Enumerate() ?? [])
-                    freed |= Apply(pod, gone: false);
+                    Apply(pod, null, gone: false);
             }
             foreach (var change in changes)
-                freed |= Apply(change.Object, change.Type == ChangeType.Deleted);
+                room |= Apply(change.Object, change.Previous, change.Type == ChangeType.Deleted);
         }
-        if (freed)
+        if (room)
             RoomMayHaveAppeared?.Invoke();
     }
 
-    // Caller holds _gate. True if the pod gave up its place.
-    private bool Apply(ICachedObject pod, bool gone)
+    // Caller holds _gate. True if the pod gave up its place, or waits and asks for something else than before.
+    private bool Apply(ICachedObject pod, ICachedObject? previous, bool gone)
     {
         var node = pod.Field("spec.nodeName");
         var known = _placements.TryGetValue(pod.Uid, out var placement);
@@ -119,7 +135,11 @@ public sealed class ClusterView : IDisposable
         if (!holds)
         {
             if (!known || (placement.Assumed && !gone))
-                return false; // Not bound yet, as far as this change knows.
+            {
+                // Not bound yet, as far as this change knows. A pod that waits may be given more tolerations.
+                return !gone && string.IsNullOrEmpty(node) && previous is not null
+                    && PodReader.Of(pod).Tolerations.Count != PodReader.Of(previous).Tolerations.Count;
+            }
             Take(pod.Uid);
             return true;
         }
@@ -127,21 +147,16 @@ public sealed class ClusterView : IDisposable
             return false;
         if (known)
             Take(pod.Uid);
-        Put(PodReader.Of(pod), node!, assumed: false);
+        Put(known ? placement.Pod : PodReader.OfBound(pod, previous), node!, assumedUntil: null);
         return false;
     }
 
     // Caller holds _gate.
-    private void Put(PodRequirements pod, string node, bool assumed)
+    private void Put(PodRequirements pod, string node, DateTimeOffset? assumedUntil)
     {
-        _placements[pod.Uid] = new Placement(node, pod, assumed);
+        _placements[pod.Uid] = new Placement(node, pod, assumedUntil);
         ref var slot = ref SlotOf(node);
-        slot = (slot ?? Slot.Empty) with
-        {
-            Requested = (slot ?? Slot.Empty).Requested + pod.Requests,
-            Pods = (slot ?? Slot.Empty).Pods + 1,
-            HostPorts = pod.HostPorts.Count == 0 ? slot?.HostPorts : [.. slot?.HostPorts ?? [], .. pod.HostPorts],
-        };
+        slot = new Slot(slot?.Facts, (slot?.Usage ?? NodeUsage.None).With(pod));
     }
 
     // Caller holds _gate.
@@ -150,31 +165,63 @@ public sealed class ClusterView : IDisposable
         if (!_placements.Remove(uid, out var placement))
             return;
         ref var slot = ref SlotOf(placement.Node);
-        if (slot is null)
-            return;
-        var ports = slot.HostPorts;
-        if (placement.Pod.HostPorts.Count > 0 && ports is not null)
+        slot = new Slot(slot?.Facts, (slot?.Usage ?? NodeUsage.None).Without(placement.Pod));
+        FreeIfUnused(placement.Node);
+    }
+
+    // Caller holds _gate. True if the change may let a pod fit that did not.
+    private bool SetFacts(string node, NodeFacts? facts)
+    {
+        ref var slot = ref SlotOf(node);
+        var before = slot?.Facts;
+        slot = new Slot(facts, slot?.Usage ?? NodeUsage.None);
+        if (facts is null)
         {
-            var left = ports.ToList();
-            foreach (var port in placement.Pod.HostPorts)
-                left.Remove(port);
-            ports = left.Count == 0 ? null : [.. left];
+            FreeIfUnused(node);
+            return false;
         }
-        slot = slot with { Requested = slot.Requested - placement.Pod.Requests, Pods = slot.Pods - 1, HostPorts = ports };
+        return before is null || !LooksTheSame(before, facts);
+    }
+
+    // Most changes of a node (heartbeat times, images) mean nothing to pods that wait.
+    private static bool LooksTheSame(NodeFacts a, NodeFacts b) =>
+        a.Unschedulable == b.Unschedulable && a.Allocatable == b.Allocatable && a.AllocatablePods == b.AllocatablePods
+        && a.Taints.SequenceEqual(b.Taints) && Same(a.Labels, b.Labels) && Same(a.Extended, b.Extended);
+
+    private static bool Same<T>(IReadOnlyDictionary<string, T> a, IReadOnlyDictionary<string, T> b)
+    {
+        if (a.Count != b.Count)
+            return false;
+        foreach (var (key, value) in a)
+        {
+            if (!b.TryGetValue(key, out var other) || !EqualityComparer<T>.Default.Equals(value, other))
+                return false;
+        }
+        return true;
+    }
+
+    // Caller holds _gate. Slots of nodes that are gone are given to the next new node: names come and go, the arrays stay as long as the cluster was large.
+    private void FreeIfUnused(string node)
+    {
+        var index = _index[node];
+        if (_slots[index] is { Facts: null, Usage.Pods: 0 })
+        {
+            Volatile.Write(ref _slots[index], null);
+            _index.Remove(node);
+            _free.Push(index);
+        }
     }
 
     // Caller holds _gate.
-    private void SetFacts(string node, NodeFacts? facts)
-    {
-        ref var slot = ref SlotOf(node);
-        slot = (slot ?? Slot.Empty) with { Facts = facts };
-    }
-
-    // Caller holds _gate. A node keeps its slot for ever; names that come back get it again.
     private ref Slot? SlotOf(string node)
     {
         if (!_index.TryGetValue(node, out var index))
         {
+            if (_free.TryPop(out index))
+            {
+                _index.Add(node, index);
+                return ref _slots[index];
+            }
             index = _count;
             if (index == _slots.Length)
             {
@@ -189,21 +236,15 @@ public sealed class ClusterView : IDisposable
     }
 
     /// <summary>One node in the arrays. Immutable; replaced as a whole.</summary>
-    internal sealed record Slot
+    /// <param name="Facts">The node's facts; null while only pods are known that name it.</param>
+    /// <param name="Usage">What its pods take, assumed ones included.</param>
+    internal sealed record Slot(NodeFacts? Facts, NodeUsage Usage)
     {
-        public static readonly Slot Empty = new();
-
-        /// <summary>The node's facts; null while only pods are known that name it.</summary>
-        public NodeFacts? Facts { get; init; }
-
-        public ResourceAmounts Requested { get; init; }
-
-        public int Pods { get; init; }
-
-        public IReadOnlyCollection<HostPort>? HostPorts { get; init; }
-
-        public NodeView View => new(Facts!, Requested, Pods, HostPorts);
+        public NodeView View => Usage.View(Facts!);
     }
 
-    private readonly record struct Placement(string Node, PodRequirements Pod, bool Assumed);
+    private readonly record struct Placement(string Node, PodRequirements Pod, DateTimeOffset? AssumedUntil)
+    {
+        public bool Assumed => AssumedUntil is not null;
+    }
 }

@@ -13,10 +13,10 @@ internal sealed record Refusal(string Plugin, string Reason)
     public List<string> Samples { get; } = [];
 }
 
-/// <summary>A fit node and what each plug-in gave it.</summary>
-internal sealed record ScoredNode(string Node, long Score);
+/// <summary>A fit node and its sum of weighted scores.</summary>
+internal readonly record struct ScoredNode(string Node, long Score);
 
-/// <summary>What looking for a node came to.</summary>
+/// <summary>What looking for a node came to; <see cref="Best"/> has the highest scores, the chosen node first.</summary>
 internal sealed record SelectionResult(string? Node, int NodesSeen, IReadOnlyList<Refusal> Refusals, IReadOnlyList<ScoredNode> Best);
 
 /// <summary>
@@ -31,31 +31,45 @@ internal static class NodeSelection
     /// <summary>Scored nodes kept for the trace.</summary>
     private const int MaxBest = 5;
 
+    // A decision over thousands of nodes fills some tens of kilobytes; each thread keeps its own for the next one.
+    [ThreadStatic]
+    private static Scratch? _scratch;
+
     public static SelectionResult Select(
         PodRequirements pod, SchedulingProfile profile, ReadOnlySpan<ClusterView.Slot?> slots, IReadOnlySet<string> excluded, Random random)
     {
-        var filters = profile.Filters.Where(f => f.AppliesTo(pod)).ToArray();
-        var refusals = new List<Refusal>();
         var wanted = WantedFitNodes(slots.Length);
-        var fit = new List<NodeView>(Math.Min(wanted, slots.Length));
+        var scratch = _scratch ??= new Scratch();
+        scratch.Reserve(wanted, profile.Filters.Count);
+        var filters = Applicable(pod, profile, scratch);
+        List<Refusal>? refusals = null;
         var start = slots.Length == 0 ? 0 : random.Next(slots.Length);
         var seen = 0;
-        for (var i = 0; i < slots.Length && fit.Count < wanted; i++)
+        var fit = 0;
+        for (var i = 0; i < slots.Length && fit < wanted; i++)
         {
             var at = start + i;
-            if (slots[at >= slots.Length ? at - slots.Length : at] is not { Facts: not null } slot)
+            if (slots[at >= slots.Length ? at - slots.Length : at] is not { Facts: { } facts } slot)
                 continue;
             seen++;
-            var node = slot.View;
-            if (excluded.Contains(node.Facts.Name))
-                Count(refusals, "Reserve", "node(s) refused the reservation", node.Facts.Name);
-            else if (!IsRefused(pod, node, filters, refusals))
-                fit.Add(node);
+            ref var node = ref scratch.Fit[fit];
+            node = slot.Usage.View(facts);
+            if (excluded.Count > 0 && excluded.Contains(facts.Name))
+                Count(ref refusals, "Reserve", "node(s) refused the reservation", facts.Name);
+            else if (!IsRefused(pod, node, filters, ref refusals))
+                fit++;
         }
-        if (fit.Count == 0)
-            return new SelectionResult(null, seen, refusals, []);
-        var (best, ranking) = Rank(pod, profile, fit, random);
-        return new SelectionResult(best, seen, refusals, ranking);
+        try
+        {
+            if (fit == 0)
+                return new SelectionResult(null, seen, refusals ?? [], []);
+            var ranking = Rank(pod, profile, scratch, fit, random);
+            return new SelectionResult(ranking[0].Node, seen, refusals ?? [], ranking);
+        }
+        finally
+        {
+            scratch.Clear(Math.Min(fit + 1, scratch.Fit.Length));
+        }
     }
 
     /// <summary>
@@ -69,21 +83,33 @@ internal static class NodeSelection
         return Math.Max(MinFitNodes, nodes * percent / 100);
     }
 
-    private static bool IsRefused(PodRequirements pod, in NodeView node, IFilterPlugin[] filters, List<Refusal> refusals)
+    private static ReadOnlySpan<IFilterPlugin> Applicable(PodRequirements pod, SchedulingProfile profile, Scratch scratch)
+    {
+        var count = 0;
+        for (var i = 0; i < profile.Filters.Count; i++)
+        {
+            if (profile.Filters[i].AppliesTo(pod))
+                scratch.Filters[count++] = profile.Filters[i];
+        }
+        return scratch.Filters.AsSpan(0, count);
+    }
+
+    private static bool IsRefused(PodRequirements pod, in NodeView node, ReadOnlySpan<IFilterPlugin> filters, ref List<Refusal>? refusals)
     {
         foreach (var filter in filters)
         {
             if (filter.Refuse(pod, node) is { } reason)
             {
-                Count(refusals, filter.Name, reason, node.Facts.Name);
+                Count(ref refusals, filter.Name, reason, node.Facts.Name);
                 return true;
             }
         }
         return false;
     }
 
-    private static void Count(List<Refusal> refusals, string plugin, string reason, string node)
+    private static void Count(ref List<Refusal>? refusals, string plugin, string reason, string node)
     {
+        refusals ??= [];
         Refusal? found = null;
         foreach (var refusal in refusals)
         {
@@ -100,33 +126,21 @@ internal static class NodeSelection
             found.Samples.Add(node);
     }
 
-    private static (string Best, List<ScoredNode> Ranking) Rank(PodRequirements pod, SchedulingProfile profile, List<NodeView> fit, Random random)
+    /// <summary>The best nodes, the highest score first; among equals a chosen one comes first.</summary>
+    private static ScoredNode[] Rank(PodRequirements pod, SchedulingProfile profile, Scratch scratch, int count, Random random)
     {
-        var totals = new long[fit.Count];
-        var raw = new long[fit.Count];
-        foreach (var (plugin, weight) in profile.Scores)
+        var fit = scratch.Fit.AsSpan(0, count);
+        var totals = scratch.Totals.AsSpan(0, count);
+        totals.Clear();
+        for (var s = 0; s < profile.Scores.Count; s++)
         {
-            if (!plugin.AppliesTo(pod))
-                continue;
-            long highest = 0;
-            for (var i = 0; i < fit.Count; i++)
-            {
-                raw[i] = plugin.Score(pod, fit[i]);
-                highest = Math.Max(highest, raw[i]);
-            }
-            for (var i = 0; i < fit.Count; i++)
-            {
-                totals[i] += weight * plugin.Normalization switch
-                {
-                    ScoreNormalization.Proportional => highest == 0 ? 0 : raw[i] * 100 / highest,
-                    ScoreNormalization.Reversed => highest == 0 ? 100 : 100 - (raw[i] * 100 / highest),
-                    _ => raw[i],
-                };
-            }
+            var (plugin, weight) = profile.Scores[s];
+            if (plugin.AppliesTo(pod))
+                AddScores(pod, plugin, weight, fit, scratch.Raw.AsSpan(0, count), totals);
         }
         var best = 0;
         var ties = 1;
-        for (var i = 1; i < fit.Count; i++)
+        for (var i = 1; i < count; i++)
         {
             if (totals[i] > totals[best])
             {
@@ -138,12 +152,75 @@ internal static class NodeSelection
                 best = i;
             }
         }
-        var ranking = new List<ScoredNode>(MaxBest) { new(fit[best].Facts.Name, totals[best]) };
-        for (var i = 0; i < fit.Count && ranking.Count < MaxBest; i++)
+        return Highest(fit, totals, best);
+    }
+
+    private static void AddScores(PodRequirements pod, IScorePlugin plugin, int weight, Span<NodeView> fit, Span<long> raw, Span<long> totals)
+    {
+        long highest = 0;
+        for (var i = 0; i < fit.Length; i++)
         {
-            if (i != best && totals[i] == totals[best])
-                ranking.Add(new ScoredNode(fit[i].Facts.Name, totals[i]));
+            raw[i] = plugin.Score(pod, fit[i]);
+            highest = Math.Max(highest, raw[i]);
         }
-        return (fit[best].Facts.Name, ranking);
+        switch (plugin.Normalization)
+        {
+            case ScoreNormalization.Proportional:
+                for (var i = 0; i < fit.Length && highest > 0; i++)
+                    totals[i] += weight * (raw[i] * 100 / highest);
+                break;
+            case ScoreNormalization.Reversed:
+                for (var i = 0; i < fit.Length; i++)
+                    totals[i] += weight * (highest == 0 ? 100 : 100 - (raw[i] * 100 / highest));
+                break;
+            default:
+                for (var i = 0; i < fit.Length; i++)
+                    totals[i] += weight * raw[i];
+                break;
+        }
+    }
+
+    private static ScoredNode[] Highest(Span<NodeView> fit, Span<long> totals, int best)
+    {
+        var ranking = new ScoredNode[Math.Min(MaxBest, fit.Length)];
+        ranking[0] = new ScoredNode(fit[best].Facts.Name, totals[best]);
+        var filled = 1;
+        for (var i = 0; i < fit.Length; i++)
+        {
+            if (i == best || (filled == ranking.Length && totals[i] <= ranking[^1].Score))
+                continue;
+            filled = Math.Min(filled + 1, ranking.Length);
+            var at = filled - 1;
+            for (; at > 1 && ranking[at - 1].Score < totals[i]; at--)
+                ranking[at] = ranking[at - 1];
+            ranking[at] = new ScoredNode(fit[i].Facts.Name, totals[i]);
+        }
+        return ranking;
+    }
+
+    private sealed class Scratch
+    {
+        public NodeView[] Fit { get; private set; } = [];
+
+        public long[] Raw { get; private set; } = [];
+
+        public long[] Totals { get; private set; } = [];
+
+        public IFilterPlugin[] Filters { get; private set; } = [];
+
+        public void Reserve(int nodes, int filters)
+        {
+            if (Fit.Length < nodes + 1)
+            {
+                Fit = new NodeView[nodes + 1];
+                Raw = new long[nodes + 1];
+                Totals = new long[nodes + 1];
+            }
+            if (Filters.Length < filters)
+                Filters = new IFilterPlugin[filters];
+        }
+
+        // Nodes that are gone must not be kept alive from here.
+        public void Clear(int used) => Fit.AsSpan(0, used).Clear();
     }
 }

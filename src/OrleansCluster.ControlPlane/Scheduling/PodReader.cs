@@ -17,6 +17,12 @@ internal static class PodReader
 
     public static PodRequirements Of(ICachedObject pod) => Known.GetValue(pod, static p => Read(p.Bytes));
 
+    /// <summary>
+    /// What a bound pod takes of its node. No version of a pod takes more or less than the one before, so what is known of that one is good here.
+    /// </summary>
+    public static PodRequirements OfBound(ICachedObject pod, ICachedObject? previous) =>
+        previous is not null && previous.Uid == pod.Uid && Known.TryGetValue(previous, out var known) ? known : Of(pod);
+
     public static PodRequirements Read(ReadOnlyMemory<byte> bytes)
     {
         using var document = JsonDocument.Parse(bytes);
@@ -53,16 +59,36 @@ internal static class PodReader
         }
         // A sidecar stays beside all that start after it; an ordinary init container runs alone with the sidecars before it.
         ResourceAmounts sidecars = default, peak = default;
+        Dictionary<string, long>? extendedSidecars = null, extendedPeak = null;
         foreach (var container in spec.Array("initContainers"))
         {
-            var own = Container(container, new Dictionary<string, long>(StringComparer.Ordinal), out _, out _);
+            var ownExtended = new Dictionary<string, long>(StringComparer.Ordinal);
+            var own = Container(container, ownExtended, out _, out _);
             if (container.Text("restartPolicy") == "Always")
+            {
                 sidecars += own;
+                foreach (var (name, amount) in ownExtended)
+                    Raise(ref extendedSidecars, name, (extendedSidecars?.GetValueOrDefault(name) ?? 0) + amount);
+            }
             else
+            {
                 peak = Max(peak, own + sidecars);
+                foreach (var (name, amount) in ownExtended)
+                    Raise(ref extendedPeak, name, (extendedSidecars?.GetValueOrDefault(name) ?? 0) + amount);
+            }
         }
+        foreach (var (name, amount) in extendedSidecars ?? [])
+            extended[name] = extended.GetValueOrDefault(name) + amount;
+        foreach (var (name, amount) in extendedPeak ?? [])
+            extended[name] = Math.Max(extended.GetValueOrDefault(name), amount);
         var overhead = spec.TryObject("overhead", out var extra) ? Amounts(extra, null) : default;
         return (Max(sum + sidecars, peak) + overhead, Max(scoring + sidecars, peak) + overhead, extended);
+    }
+
+    private static void Raise(ref Dictionary<string, long>? amounts, string name, long amount)
+    {
+        amounts ??= new Dictionary<string, long>(StringComparer.Ordinal);
+        amounts[name] = Math.Max(amounts.GetValueOrDefault(name), amount);
     }
 
     private static ResourceAmounts Container(JsonElement container, Dictionary<string, long> extended, out bool cpu, out bool memory)

@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using OrleansCluster.Api;
 using OrleansCluster.Storage;
 
 namespace OrleansCluster.ControlPlane.Scheduling;
@@ -24,10 +25,19 @@ public sealed partial class SchedulerWorker(
     /// <summary>Least time between two wake-ups of all unschedulable pods: one departure must not start a stampede of thousands of decisions.</summary>
     private static readonly TimeSpan WakeInterval = TimeSpan.FromSeconds(1);
 
+    private static readonly TimeSpan MaxWakePause = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan CostOfRetry = TimeSpan.FromMilliseconds(0.5);
+
     private static readonly TimeSpan FirstBackoff = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan MaxBackoff = TimeSpan.FromSeconds(10);
 
     private readonly SemaphoreSlim _room = new(0, 1);
+
+    // How often room may have appeared: a decision that found none during such a moment is made again soon.
+    private long _rooms;
+
+    // Decisions that found no node since the last wake-up.
+    private long _unschedulable;
 
     /// <inheritdoc/>
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
@@ -72,7 +82,7 @@ public sealed partial class SchedulerWorker(
                 {
                     items = await store.LeaseAsync("pods", PendingPods.Queue, free, Lease, Wait, cancellationToken);
                 }
-                catch (StoreUnavailableException error)
+                catch (Exception error) when (!cancellationToken.IsCancellationRequested)
                 {
                     Log.QueueAway(logger, error.Message);
                     await Task.Delay(FirstBackoff, time, cancellationToken);
@@ -95,27 +105,25 @@ public sealed partial class SchedulerWorker(
         await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
         try
         {
-            var slash = item.Key.IndexOf('/', StringComparison.Ordinal);
-            var pods = caches.Get("pods");
-            var pod = pods.Current?.Find(item.Key[..slash], item.Key[(slash + 1)..])
-                ?? (await pods.GetLatestAsync(cancellationToken)).Find(item.Key[..slash], item.Key[(slash + 1)..]);
-            if (pod is null || pod.Field("spec.nodeName") is { Length: > 0 })
+            var room = Volatile.Read(ref _rooms);
+            if (await FindWaitingAsync(item, cancellationToken) is not { } pod)
             {
                 await store.CompleteAsync("pods", PendingPods.Queue, item, cancellationToken);
                 return;
             }
+            var requirements = PodReader.Of(pod);
             var outcome = await grains.GetGrain<ISchedulingDecisionGrain>(pod.Uid).DecideAsync(
-                new DecisionRequest { PodKey = item.Key, Pod = pod.Bytes.ToArray(), Attempt = item.Attempt }, cancellationToken);
-            await FinishAsync(item, outcome, cancellationToken);
+                new DecisionRequest { PodKey = item.Key, Pod = pod.Bytes.ToArray(), Attempt = item.Attempt, Requirements = requirements }, cancellationToken);
+            await FinishAsync(item, outcome, room, cancellationToken);
         }
-        catch (Exception error) when (!cancellationToken.IsCancellationRequested)
+        catch (Exception) when (cancellationToken.IsCancellationRequested)
+        {
+            // Stopping; the lease runs out.
+        }
+        catch (Exception error)
         {
             Log.DecisionFailed(logger, item.Key, error);
             await ReleaseQuietlyAsync(item, Backoff(item.Attempt), cancellationToken);
-        }
-        catch (OperationCanceledException)
-        {
-            // Stopping; the lease runs out.
         }
         finally
         {
@@ -123,24 +131,45 @@ public sealed partial class SchedulerWorker(
         }
     }
 
-    private async Task FinishAsync(QueueItem item, DecisionOutcome outcome, CancellationToken cancellationToken)
+    /// <summary>
+    /// The pod of a queue item if it waits for a node. That it does not is taken from the newest state only: this cache may still show a namesake that
+    /// has gone, and an item that is completed wrongly leaves its pod pending for ever.
+    /// </summary>
+    private async ValueTask<ICachedObject?> FindWaitingAsync(QueueItem item, CancellationToken cancellationToken)
+    {
+        var key = ObjectKey.FromStorageKey("pods", item.Key);
+        var pods = caches.Get("pods");
+        if (pods.Current?.Find(key.Namespace, key.Name) is { } pod && Waits(pod))
+            return pod;
+        return (await pods.GetLatestAsync(cancellationToken)).Find(key.Namespace, key.Name) is { } latest && Waits(latest) ? latest : null;
+    }
+
+    private static bool Waits(ICachedObject pod) => !pod.IsDeleting && pod.Field("spec.nodeName") is null or "";
+
+    private async Task FinishAsync(QueueItem item, DecisionOutcome outcome, long room, CancellationToken cancellationToken)
     {
         switch (outcome.Result)
         {
             case DecisionResult.Bound:
                 break; // The commit that bound it took it out of the queue.
-            case DecisionResult.Obsolete:
-                await store.CompleteAsync("pods", PendingPods.Queue, item, cancellationToken);
-                break;
             case DecisionResult.Unschedulable:
                 Log.Unschedulable(logger, item.Key, outcome.Message);
-                await store.ReleaseAsync("pods", PendingPods.Queue, item, UnschedulableRetry, cancellationToken);
+                Interlocked.Increment(ref _unschedulable);
+                // What happened during the decision woke nobody who was being decided about.
+                await ReleaseAsync(item, room == Volatile.Read(ref _rooms) ? UnschedulableRetry : Backoff(item.Attempt), cancellationToken);
+                // Once more, for what happened between the look and the release.
+                if (room != Volatile.Read(ref _rooms))
+                    NoteRoom(counts: false);
                 break;
             default:
-                await store.ReleaseAsync("pods", PendingPods.Queue, item, Backoff(item.Attempt), cancellationToken);
+                // Obsolete too: whether the pod still waits is looked up with the next lease, which the commit that said so has made void.
+                await ReleaseAsync(item, Backoff(item.Attempt), cancellationToken);
                 break;
         }
     }
+
+    private ValueTask ReleaseAsync(QueueItem item, TimeSpan delay, CancellationToken cancellationToken) =>
+        store.ReleaseAsync("pods", PendingPods.Queue, item, delay, cancellationToken);
 
     private async Task ReleaseQuietlyAsync(QueueItem item, TimeSpan delay, CancellationToken cancellationToken)
     {
@@ -159,21 +188,30 @@ public sealed partial class SchedulerWorker(
         while (true)
         {
             await _room.WaitAsync(cancellationToken);
+            Interlocked.Exchange(ref _unschedulable, 0);
             try
             {
                 await store.WakeAsync("pods", PendingPods.Queue, null, cancellationToken);
             }
-            catch (StoreUnavailableException error)
+            catch (Exception error) when (!cancellationToken.IsCancellationRequested)
             {
                 Log.QueueAway(logger, error.Message);
                 NoteRoom();
             }
             await Task.Delay(WakeInterval, time, cancellationToken);
+            // Pods that were woken in vain make the next wake-up wait, so that thousands of them take a fifth of a processor at most.
+            var pause = CostOfRetry * Volatile.Read(ref _unschedulable);
+            if (pause > TimeSpan.Zero)
+                await Task.Delay(pause < MaxWakePause ? pause : MaxWakePause, time, cancellationToken);
         }
     }
 
-    private void NoteRoom()
+    private void NoteRoom() => NoteRoom(counts: true);
+
+    private void NoteRoom(bool counts)
     {
+        if (counts)
+            Interlocked.Increment(ref _rooms);
         try
         {
             _room.Release();

@@ -3,6 +3,7 @@ using System.Text.Json.Nodes;
 using Microsoft.Extensions.Logging;
 using OrleansCluster.Api;
 using OrleansCluster.ControlPlane.Controllers;
+using OrleansCluster.ControlPlane.Objects;
 using OrleansCluster.Scheduling;
 
 namespace OrleansCluster.ControlPlane.Scheduling;
@@ -23,10 +24,17 @@ public sealed partial class SchedulingDecisionGrain(
     IGrainFactory grains,
     ControllerEvents events,
     TimeProvider time,
+    Random random,
     ILogger<SchedulingDecisionGrain> logger) : Grain, ISchedulingDecisionGrain
 {
     /// <summary>Nodes asked in one attempt. Refusals come from other silos' decisions of the same moment; more than a few mean a full cluster.</summary>
     private const int MaxTries = 5;
+
+    private static readonly HashSet<string> NoNodes = [];
+    private static readonly string[] ControlPlaneGroups = [.. UserInfo.ControlPlane.Groups];
+
+    /// <summary>A pod that waits is looked at for longer than the next attempt takes to come (five minutes).</summary>
+    private static readonly TimeSpan KeepWaiting = TimeSpan.FromMinutes(10);
 
     private DecisionTrace? _trace;
     private string _lastMessage = "";
@@ -38,50 +46,71 @@ public sealed partial class SchedulingDecisionGrain(
     /// <inheritdoc/>
     public async Task<DecisionOutcome> DecideAsync(DecisionRequest request, CancellationToken cancellationToken)
     {
-        var pod = PodReader.Read(request.Pod); // (2)
+        var pod = request.Requirements ?? PodReader.Read(request.Pod); // (2)
         if (profiles.Find(pod.SchedulerName) is not { } profile)
             return new DecisionOutcome { Result = DecisionResult.Obsolete };
 
         _trace ??= new DecisionTrace(request.PodKey, pod.Uid);
-        // The seed follows from pod and attempt: the same decision on the same state can be made again.
-        var seed = HashCode.Combine(pod.Uid, request.Attempt);
+        var seed = Seed(pod.Uid, request.Attempt);
         var attempt = _trace.Begin(time.GetUtcNow(), profile.Name, seed);
-        var outcome = await AttemptAsync(request, pod, profile, attempt, new Random(seed), cancellationToken);
-        attempt["result"] = outcome.Result.ToString();
-        if (outcome.Message.Length > 0)
-            attempt["message"] = outcome.Message;
-        return outcome;
+        try
+        {
+            var outcome = await AttemptAsync(request, pod, profile, attempt, new Random(seed), cancellationToken);
+            attempt.Result = outcome.Result.ToString();
+            attempt.Message = outcome.Message;
+            if (outcome.Result == DecisionResult.Unschedulable)
+                DelayDeactivation(KeepWaiting);
+            return outcome;
+        }
+        catch (Exception error)
+        {
+            attempt.Result = nameof(DecisionResult.Failed);
+            attempt.Message = error.Message;
+            throw;
+        }
     }
 
     private async Task<DecisionOutcome> AttemptAsync(
-        DecisionRequest request, PodRequirements pod, SchedulingProfile profile, JsonObject attempt, Random random, CancellationToken cancellationToken)
+        DecisionRequest request, PodRequirements pod, SchedulingProfile profile, DecisionTrace.Attempt attempt, Random random, CancellationToken cancellationToken)
     {
-        var excluded = new HashSet<string>(StringComparer.Ordinal);
+        HashSet<string>? excluded = null;
         SelectionResult selection;
         for (var tries = 1; ; tries++)
         {
             var started = Stopwatch.GetTimestamp();
-            selection = NodeSelection.Select(pod, profile, cluster.Slots, excluded, random); // (3)
-            var entry = DecisionTrace.AddTry(attempt, selection, Stopwatch.GetElapsedTime(started));
+            selection = NodeSelection.Select(pod, profile, cluster.Slots, excluded ?? NoNodes, random); // (3)
+            attempt.AddTry(selection, Stopwatch.GetElapsedTime(started));
             if (selection.Node is not { } node)
                 break;
-            cluster.Assume(pod, node);
-            var promise = await grains.GetGrain<INodeGrain>(node).ReserveAsync( // (4)
-                new ReserveRequest { PodUid = pod.Uid, PodKey = request.PodKey, Pod = request.Pod }, cancellationToken);
-            entry["reservation"] = promise.Admitted ? "admitted" : string.Join(", ", promise.Reasons);
-            if (!promise.Admitted)
-            {
-                cluster.Forget(pod.Uid);
-                excluded.Add(node);
-                if (tries == MaxTries)
-                    return new DecisionOutcome { Result = DecisionResult.Failed, Message = $"{tries} nodes refused: {string.Join(", ", promise.Reasons)}" };
-                continue;
-            }
-            return await BindAsync(request, pod, node, promise.Epoch, cancellationToken);
+            var promise = await ReserveAsync(request, pod, node, cancellationToken); // (4)
+            attempt.Answered(promise.Admitted ? "admitted" : string.Join(", ", promise.Reasons));
+            if (promise.Admitted)
+                return await BindAsync(request, pod, node, promise.Epoch, cancellationToken);
+            (excluded ??= new HashSet<string>(StringComparer.Ordinal)).Add(node);
+            if (tries == MaxTries)
+                return new DecisionOutcome { Result = DecisionResult.Failed, Message = $"{tries} nodes refused: {string.Join(", ", promise.Reasons)}" };
         }
         var message = UnschedulableMessage.From(selection);
         await ReportUnschedulableAsync(request, message, cancellationToken);
         return new DecisionOutcome { Result = DecisionResult.Unschedulable, Message = message };
+    }
+
+    private async Task<ReserveReply> ReserveAsync(DecisionRequest request, PodRequirements pod, string node, CancellationToken cancellationToken)
+    {
+        cluster.Assume(pod, node);
+        var admitted = false;
+        try
+        {
+            var promise = await grains.GetGrain<INodeGrain>(node).ReserveAsync(
+                new ReserveRequest { PodUid = pod.Uid, PodKey = request.PodKey, Pod = request.Pod, Requirements = pod }, cancellationToken);
+            admitted = promise.Admitted;
+            return promise;
+        }
+        finally
+        {
+            if (!admitted)
+                cluster.Forget(pod.Uid);
+        }
     }
 
     private async Task<DecisionOutcome> BindAsync(
@@ -95,33 +124,63 @@ public sealed partial class SchedulingDecisionGrain(
             ["metadata"] = new JsonObject { ["name"] = key.Name, ["namespace"] = key.Namespace, ["uid"] = pod.Uid },
             ["target"] = new JsonObject { ["kind"] = "Node", ["name"] = node },
         };
-        var reply = await Writer().ExecuteAsync( // (5)
-            key, new ObjectRequest { Verb = ObjectVerb.Bind, Body = CanonicalJson.SerializeNode(binding), NodeEpoch = epoch }, cancellationToken);
+        // (5) One call, not repeated here: if its outcome is unknown the promise stands until it expires, and the queue brings the pod back.
+        var reply = await grains.GetGrain<IObjectGrain>(key.ToString()).ExecuteAsync(
+            new ObjectRequest
+            {
+                Verb = ObjectVerb.Bind,
+                Body = CanonicalJson.SerializeNode(binding),
+                NodeEpoch = epoch,
+                FieldValidation = FieldValidation.Ignore,
+                UserName = UserInfo.ControlPlane.Name,
+                UserGroups = ControlPlaneGroups,
+                UserUid = UserInfo.ControlPlane.Uid,
+            },
+            cancellationToken);
         if (reply.IsSuccess)
         {
-            events.For(SchedulingProfiles.DefaultName).Record(CanonicalJson.Parse(request.Pod), "Normal", "Scheduled", $"Successfully assigned {request.PodKey} to {node}");
+            events.For(SchedulingProfiles.DefaultName).Record(About(key, pod), "Normal", "Scheduled", $"Successfully assigned {request.PodKey} to {node}");
             return new DecisionOutcome { Result = DecisionResult.Bound, Node = node };
         }
-        cluster.Forget(pod.Uid);
-        await grains.GetGrain<INodeGrain>(node).ReleaseAsync(pod.Uid, cancellationToken);
-        // Gone, replaced by a namesake, or bound by another: nothing left to decide. A moved fence is worth another attempt at once.
         var error = reply.GetError()!;
         Log.NotBound(logger, request.PodKey, node, error.Message);
+        if (error.Code >= 500)
+            return new DecisionOutcome { Result = DecisionResult.Failed, Message = error.Message }; // Of unknown outcome, too.
+        cluster.Forget(pod.Uid);
+        await grains.GetGrain<INodeGrain>(node).ReleaseAsync(pod.Uid, cancellationToken);
+        // Gone, replaced by a namesake, or bound by another: nothing left to decide, says the pod's grain; the worker looks whether it is so.
+        // A moved fence is worth another attempt.
         return new DecisionOutcome
         {
-            Result = error.Code is 404 || (error.Code == 409 && !error.Message.Contains("taken over", StringComparison.Ordinal))
-                ? DecisionResult.Obsolete : DecisionResult.Failed,
+            Result = error.Code is 404 or 409 && !ObjectGrain.IsFenceMoved(error) ? DecisionResult.Obsolete : DecisionResult.Failed,
             Message = error.Message,
         };
+    }
+
+    // What an event needs of the pod, without reading the pod.
+    private static JsonObject About(ObjectKey key, PodRequirements pod) => new()
+    {
+        ["kind"] = "Pod",
+        ["apiVersion"] = "v1",
+        ["metadata"] = new JsonObject { ["name"] = key.Name, ["namespace"] = key.Namespace, ["uid"] = pod.Uid },
+    };
+
+    // The seed follows from pod and attempt (FNV-1a), the same in every process: the same decision on the same state can be made again.
+    private static int Seed(string uid, int attempt)
+    {
+        var hash = 2166136261u;
+        foreach (var c in uid)
+            hash = (hash ^ c) * 16777619;
+        return (int)((hash ^ (uint)attempt) * 16777619);
     }
 
     private async Task ReportUnschedulableAsync(DecisionRequest request, string message, CancellationToken cancellationToken)
     {
         var pod = CanonicalJson.Parse(request.Pod);
         events.For(SchedulingProfiles.DefaultName).Record(pod, "Warning", "FailedScheduling", message);
-        if (message == _lastMessage)
+        var old = pod.Items("status", "conditions").FirstOrDefault(c => c.Text("type") == "PodScheduled");
+        if (message == _lastMessage || (old.Text("reason") == "Unschedulable" && old.Text("message") == message))
             return;
-        var now = time.Stamp();
         var others = pod.Items("status", "conditions").Where(c => c.Text("type") != "PodScheduled").Select(c => c.DeepClone());
         var condition = new JsonObject
         {
@@ -130,7 +189,7 @@ public sealed partial class SchedulingDecisionGrain(
             ["reason"] = "Unschedulable",
             ["message"] = message,
             ["lastProbeTime"] = null,
-            ["lastTransitionTime"] = now,
+            ["lastTransitionTime"] = old.Text("status") == "False" ? old.Text("lastTransitionTime") : time.Stamp(),
         };
         var patch = new JsonObject
         {
@@ -148,7 +207,7 @@ public sealed partial class SchedulingDecisionGrain(
         }
     }
 
-    private ObjectWriter Writer() => new(grains, time, UserInfo.ControlPlane);
+    private ObjectWriter Writer() => new(grains, time, UserInfo.ControlPlane, random);
 
     private static partial class Log
     {

@@ -12,7 +12,7 @@ internal sealed class NodeUnschedulable : IFilterPlugin
     public bool AppliesTo(PodRequirements pod) => true;
 
     public string? Refuse(PodRequirements pod, in NodeView node) =>
-        node.Facts.Unschedulable && !pod.Tolerations.Any(t => t.Covers(Cordon)) ? "node(s) were unschedulable" : null;
+        node.Facts.Unschedulable && !TaintToleration.Tolerated(pod, Cordon) ? "node(s) were unschedulable" : null;
 }
 
 /// <summary>Refuses nodes with a taint of effect NoSchedule or NoExecute that the pod does not tolerate; prefers nodes with fewer PreferNoSchedule ones.</summary>
@@ -49,7 +49,7 @@ internal sealed class TaintToleration : IFilterPlugin, IScorePlugin
         return count;
     }
 
-    private static bool Tolerated(PodRequirements pod, Taint taint)
+    internal static bool Tolerated(PodRequirements pod, Taint taint)
     {
         foreach (var toleration in pod.Tolerations)
         {

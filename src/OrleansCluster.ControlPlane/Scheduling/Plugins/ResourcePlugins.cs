@@ -4,7 +4,7 @@ namespace OrleansCluster.ControlPlane.Scheduling.Plugins;
 
 /// <summary>
 /// Refuses nodes without room for the pod's requests, and prefers the emptier ones: the mean, over cpu and memory, of
-/// (allocatable − requested) · 100 / allocatable (wire contract, section 17).
+/// (allocatable − requested) · 100 / allocatable (wire contract, section 17). Pods that request nothing weigh in with stand-ins, so that they spread.
 /// </summary>
 internal sealed class NodeResourcesFit : IFilterPlugin, IScorePlugin
 {
@@ -26,15 +26,15 @@ internal sealed class NodeResourcesFit : IFilterPlugin, IScorePlugin
             return "Insufficient ephemeral-storage";
         foreach (var (name, amount) in pod.Extended)
         {
-            if (amount > 0 && amount > (facts.Extended.TryGetValue(name, out var has) ? has : 0))
+            if (amount > 0 && amount > facts.Extended.GetValueOrDefault(name) - (node.Extended?.GetValueOrDefault(name) ?? 0))
                 return "Insufficient " + name;
         }
         return null;
     }
 
     public long Score(PodRequirements pod, in NodeView node) =>
-        (Least(node.Facts.Allocatable.MilliCpu, node.Requested.MilliCpu + pod.ScoringRequests.MilliCpu)
-            + Least(node.Facts.Allocatable.Memory, node.Requested.Memory + pod.ScoringRequests.Memory)) / 2;
+        (Least(node.Facts.Allocatable.MilliCpu, node.ScoringRequested.MilliCpu + pod.ScoringRequests.MilliCpu)
+            + Least(node.Facts.Allocatable.Memory, node.ScoringRequested.Memory + pod.ScoringRequests.Memory)) / 2;
 
     private static long Least(long allocatable, long requested) =>
         allocatable == 0 || requested > allocatable ? 0 : (allocatable - requested) * 100 / allocatable;
