@@ -95,7 +95,9 @@ public sealed record HeartbeatReply
 }
 
 /// <summary>Asks a node for a place.</summary>
+#pragma warning disable ORLEANS0004 // One member stays in the process on purpose.
 [GenerateSerializer, Immutable, Alias("OrleansCluster.ReserveRequest")]
+#pragma warning restore ORLEANS0004
 public sealed record ReserveRequest
 {
     /// <summary>Uid of the pod.</summary>

@@ -16,7 +16,9 @@ public interface ISchedulingDecisionGrain : IGrainWithStringKey
 }
 
 /// <summary>Asks for an attempt.</summary>
+#pragma warning disable ORLEANS0004 // One member stays in the process on purpose.
 [GenerateSerializer, Immutable, Alias("OrleansCluster.DecisionRequest")]
+#pragma warning restore ORLEANS0004
 public sealed record DecisionRequest
 {
     /// <summary>`namespace/name` of the pod.</summary>
