@@ -478,7 +478,7 @@ internal sealed partial class PodWorker
         var (record, _) = Find(name);
         try
         {
-                await _node.Runtime.StartContainerAsync(id, cancellationToken);
+            await _node.Runtime.StartContainerAsync(id, cancellationToken);
         }
         catch (RuntimeException exception) when (exception.Failure is RuntimeFailure.StartContainer or RuntimeFailure.NotFound)
         {

@@ -4,10 +4,8 @@ using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 using Orleans.Configuration;
-using Orleans.Hosting;
 using Orleans.TestingHost;
 using OrleansCluster.Api;
-using OrleansCluster.ControlPlane.Controllers;
 using OrleansCluster.ControlPlane.Scheduling;
 using OrleansCluster.Storage;
 
