@@ -24,8 +24,8 @@ api() {
     -X "$method" "$@" "https://127.0.0.1:$PORT$path"
 }
 
-# values FIELD: every value of that field in the JSON on standard input, one per line (there may be no jq).
-values() { grep -oE "\"$1\" *: *(\"[^\"]*\"|[0-9]+)" | sed -E 's/^[^:]*: *"?([^"]*)"?$/\1/'; }
+# values FIELD: every value of that field in the JSON on standard input, one per line, or nothing (there may be no jq).
+values() { { grep -oE "\"$1\" *: *(\"[^\"]*\"|[0-9]+)" || true; } | sed -E 's/^[^:]*: *"?([^"]*)"?$/\1/'; }
 
 cluster_ready() {
   [[ -s "$DATA/pki/ca.crt" && -s "$DATA/token" && -s "$DATA/kubeconfig" ]] &&

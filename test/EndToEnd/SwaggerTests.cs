@@ -32,7 +32,7 @@ public sealed class SwaggerTests(DockerCluster fixture) : ClusterTests(fixture),
         await create.Locator("tr[data-param-name='namespace'] input").FillAsync("default");
         await create.Locator(".body-param textarea").FillAsync(Body);
         await create.Locator(".execute").ClickAsync();
-        string answer = await create.Locator(".live-responses-table td.response-col_status").First.InnerTextAsync();
+        string answer = await create.Locator(".live-responses-table tbody td.response-col_status").First.InnerTextAsync();
 
         await Cluster.EventuallyPodsAsync("the pod runs", "-l app=from-swagger", pods => pods is [{ Serves: true }]);
         Assert.StartsWith("201", answer, StringComparison.Ordinal);
@@ -45,7 +45,7 @@ public sealed class SwaggerTests(DockerCluster fixture) : ClusterTests(fixture),
         await Eventually.TrueAsync("the page shows the pod running", async _ =>
         {
             await read.Locator(".execute").ClickAsync();
-            ILocator shown = read.Locator(".live-responses-table td.response-col_description").First;
+            ILocator shown = read.Locator(".live-responses-table tbody td.response-col_description").First;
             await shown.WaitForAsync(new() { Timeout = 5_000 });
             return (await shown.InnerTextAsync()).Contains("\"phase\": \"Running\"", StringComparison.Ordinal);
         });
