@@ -15,6 +15,9 @@ internal sealed class FakeControlPlane : IControlPlane
     private readonly Dictionary<string, JsonObject> _objects = new(StringComparer.Ordinal);
     private readonly Dictionary<string, (string Session, INodeObserver Observer)> _sessions = new(StringComparer.Ordinal);
     private readonly List<TaskCompletionSource> _waiters = [];
+
+    // Pushes come one after another, as a node's grain makes them: a set that was read before a pod came may not arrive after it.
+    private readonly SemaphoreSlim _pushing = new(1, 1);
     private long _revision;
 
     public bool Down { get; set; }
@@ -77,7 +80,7 @@ internal sealed class FakeControlPlane : IControlPlane
 
     /// <summary>Pushes the complete set of a node.</summary>
     public Task PushAllAsync(string node) =>
-        PushAsync(node, complete: true, All("pods").Where(pod => (string?)pod["spec"]!["nodeName"] == node), []);
+        PushAsync(node, complete: true, () => All("pods").Where(pod => (string?)pod["spec"]!["nodeName"] == node), []);
 
     /// <summary>Forgets all sessions, as a restarted node grain does.</summary>
     public void ForgetSessions()
@@ -250,13 +253,24 @@ internal sealed class FakeControlPlane : IControlPlane
         }
     }
 
-    private async Task PushAsync(string node, bool complete, IEnumerable<JsonObject> pods, string[] removed)
+    private Task PushAsync(string node, bool complete, IEnumerable<JsonObject> pods, string[] removed) =>
+        PushAsync(node, complete, () => pods, removed);
+
+    private async Task PushAsync(string node, bool complete, Func<IEnumerable<JsonObject>> pods, string[] removed)
     {
-        INodeObserver? observer;
-        lock (_gate)
-            observer = Down ? null : _sessions.TryGetValue(node, out var session) ? session.Observer : null;
-        if (observer is not null)
-            await observer.SyncPodsAsync(new PodSync { Node = node, Complete = complete, Pods = [.. pods.Select(pod => pod.Bytes())], RemovedUids = removed });
+        await _pushing.WaitAsync();
+        try
+        {
+            INodeObserver? observer;
+            lock (_gate)
+                observer = Down ? null : _sessions.TryGetValue(node, out var session) ? session.Observer : null;
+            if (observer is not null)
+                await observer.SyncPodsAsync(new PodSync { Node = node, Complete = complete, Pods = [.. pods().Select(pod => pod.Bytes())], RemovedUids = removed });
+        }
+        finally
+        {
+            _pushing.Release();
+        }
     }
 
     private void Count(string call)
