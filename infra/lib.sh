@@ -98,10 +98,11 @@ ensure_dotnet() {
   # Build servers would outlive the script and hold its output open.
   export MSBUILDDISABLENODEREUSE=1 DOTNET_CLI_USE_MSBUILD_SERVER=0
   if have dotnet && dotnet_suits dotnet; then return 0; fi
+  # A minimal machine has no ICU, without which no .NET program starts unless told so; nothing here needs cultures.
+  export DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1
+  if have dotnet && dotnet_suits dotnet; then return 0; fi
 
   local folder="$ROOT/.dotnet" version
-  # A minimal machine has no ICU; nothing here needs cultures.
-  export DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1
   ensure_tools curl:curl
   if has_apt; then apt_ensure ca-certificates libstdc++6; fi
   if ! { [[ -x "$folder/dotnet" ]] && dotnet_suits "$folder/dotnet"; }; then
