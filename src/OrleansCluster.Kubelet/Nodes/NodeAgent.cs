@@ -126,7 +126,7 @@ internal sealed partial class NodeAgent
                 continue;
             }
             wanted.Add(pod.Uid);
-            TakePod(pod, bytes);
+            TakePod(pod, bytes, sync.Complete);
         }
 
         List<PodWorker> gone = [];
@@ -157,7 +157,7 @@ internal sealed partial class NodeAgent
         RequestRelist();
     }
 
-    private void TakePod(PodDocument pod, byte[] bytes)
+    private void TakePod(PodDocument pod, byte[] bytes, bool ofCompleteSet)
     {
         // Pod start, step 2 (docs/architecture.md).
         PodWorker? worker;
@@ -174,6 +174,9 @@ internal sealed partial class NodeAgent
                     worker.Adopt(found.Sandboxes.Where(sandbox => sandbox.Pod.Uid == pod.Uid), found.Containers.Where(c => c.Pod.Uid == pod.Uid));
                 _workers.Add(pod.Uid, worker);
             }
+            // A change whose call timed out and was repeated may arrive after its successors. A complete set is the state, whatever its revisions.
+            if (!ofCompleteSet && pod.Revision < worker.Revision)
+                return;
             // Once its deletion is kept nothing new about a pod matters after a restart, and its directory may be on its way out already. Under the
             // lock: a worker that finishes takes the directory with it, and nothing may be written after that.
             if (!worker.IsEnding)

@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization;
 
@@ -27,6 +28,10 @@ internal sealed class PodDocument
 
     [JsonIgnore]
     public Runtime.PodIdentity Identity => new(Metadata.Namespace, Metadata.Name, Metadata.Uid);
+
+    /// <summary>`metadata.resourceVersion` as the number it is in this system; 0 if it is none.</summary>
+    [JsonIgnore]
+    public long Revision => long.TryParse(Metadata.ResourceVersion, NumberStyles.None, CultureInfo.InvariantCulture, out var revision) ? revision : 0;
 
     [JsonIgnore]
     public bool Deleting => Metadata.DeletionTimestamp is not null;

@@ -92,6 +92,9 @@ internal sealed partial class PodWorker : IWakeable, IThreadPoolWorkItem
     /// <summary>True once nothing of the pod is left.</summary>
     public bool IsFinished { get; private set; }
 
+    /// <summary>Revision of the pod that was taken last.</summary>
+    public long Revision => _state.Pod.Revision;
+
     /// <summary>The pod is on its way out.</summary>
     public bool IsEnding => _state.Ending;
 

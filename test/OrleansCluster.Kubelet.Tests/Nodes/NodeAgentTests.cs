@@ -95,6 +95,23 @@ public sealed class NodeAgentTests
     }
 
     [Fact]
+    public async Task Change_that_arrives_after_its_successor_is_dropped()
+    {
+        var time = new FakeTimeProvider();
+        var controlPlane = new FakeControlPlane();
+        var runtime = Hollow(time);
+        await using var node = await TestNode.StartAsync(controlPlane, time, runtime);
+        await controlPlane.PushAsync(Pod());
+        await AdvanceUntilAsync(time, () => FakeControlPlane.IsReady(controlPlane.Find("pods", "default", "web")!), "ready");
+        var older = controlPlane.Find("pods", "default", "web")!;
+
+        await controlPlane.DeleteAsync("web", grace: 5);
+        node.Agent.SyncPods(new PodSync { Node = "node-1", Complete = false, Pods = [older.Bytes()] });
+
+        await AdvanceUntilAsync(time, () => controlPlane.Find("pods", "default", "web") is null, "gone");
+    }
+
+    [Fact]
     public async Task Crashed_container_restarts_at_once_then_backs_off()
     {
         var time = new FakeTimeProvider();

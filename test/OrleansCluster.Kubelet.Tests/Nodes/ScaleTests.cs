@@ -4,7 +4,15 @@ using OrleansCluster.Kubelet.Tests.Support;
 
 namespace OrleansCluster.Kubelet.Tests.Nodes;
 
+/// <summary>Tests that look at the whole process, and so run while no other does.</summary>
+[CollectionDefinition(Name, DisableParallelization = true)]
+public sealed class Alone
+{
+    public const string Name = "Alone";
+}
+
 /// <summary>What idle hollow pods and nodes cost. The budgets are far above what was measured, but would catch a timer or a document kept per pod.</summary>
+[Collection(Alone.Name)]
 public sealed class ScaleTests
 {
     private const int Pods = 4000;
@@ -40,7 +48,7 @@ public sealed class ScaleTests
         }
         while (perPod > BudgetBytesPerPod && DateTime.UtcNow < limit);
         TestContext.Current.SendDiagnosticMessage($"{perPod} bytes per idle hollow pod, the runtime's share included");
-        Assert.InRange(perPod, 0, BudgetBytesPerPod);
+        Assert.InRange(perPod, long.MinValue, BudgetBytesPerPod); // Less than nothing: what earlier tests left was collected meanwhile.
         GC.KeepAlive(observer);
     }
 
@@ -61,7 +69,7 @@ public sealed class ScaleTests
         var fakes = controlPlane.All("nodes").Sum(node => 6L * node.ToJsonString().Length);
         var perNode = (Measure() - before) / Nodes;
         TestContext.Current.SendDiagnosticMessage($"{perNode} bytes per idle hollow node, the fake API's object (some {fakes / Nodes} bytes) included");
-        Assert.InRange(perNode, 0, BudgetBytesPerNode);
+        Assert.InRange(perNode, long.MinValue, BudgetBytesPerNode);
         foreach (var agent in agents)
             await agent.StopAsync().WaitAsync(TimeSpan.FromSeconds(30), stop);
     }
