@@ -40,8 +40,7 @@ internal sealed partial class ApiRouter(
             // (3)
             var real = authentication.Authenticate(context);
             // (4)
-            var caller = context.Request.Headers.ContainsKey("Impersonate-User") || context.Request.Headers.ContainsKey("Impersonate-Group")
-                || context.Request.Headers.ContainsKey("Impersonate-Uid")
+            var caller = Impersonation.IsAskedFor(context.Request)
                 ? await impersonation.ApplyAsync(context, real, context.RequestAborted)
                 : real;
             info = ParseInfo(context.Request);

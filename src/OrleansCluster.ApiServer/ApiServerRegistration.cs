@@ -24,6 +24,9 @@ public static class ApiServerRegistration
     /// </summary>
     private const int MaxStreamsPerConnection = 1000;
 
+    /// <summary>Longest first line of a request, and most header bytes.</summary>
+    private const int MaxRequestLine = 256 * 1024;
+
     /// <summary>Kestrel refuses bodies above this; our own, smaller limit answers with a proper Status first.</summary>
     private const long HardBodyLimit = 4L * RequestBody.MaxBytes;
 
@@ -116,6 +119,10 @@ public static class ApiServerRegistration
     {
         kestrel.AddServerHeader = false;
         kestrel.Limits.MaxRequestBodySize = HardBodyLimit;
+        // A command given to exec and a long selector stand in the first line; kube-apiserver takes up to 1 MiB.
+        kestrel.Limits.MaxRequestLineSize = MaxRequestLine;
+        kestrel.Limits.MaxRequestHeadersTotalSize = MaxRequestLine;
+        kestrel.Limits.Http2.MaxRequestHeaderFieldSize = MaxRequestLine;
         kestrel.Limits.Http2.MaxStreamsPerConnection = MaxStreamsPerConnection;
         // Watches are quiet for minutes; a dead peer is found by pings instead of by time.
         kestrel.Limits.Http2.KeepAlivePingDelay = TimeSpan.FromSeconds(30);

@@ -127,7 +127,8 @@ public sealed record StatusError(int Code, string Reason, string Message)
         }
         if (RetryAfterSeconds > 0)
             details["retryAfterSeconds"] = RetryAfterSeconds;
-        if (details.Count > 0)
+        // A path that does not exist has empty details: `kubectl debug` looks for a name in them and breaks where there are none.
+        if (details.Count > 0 || Reason == "NotFound")
             status["details"] = details;
         status["code"] = Code;
         return status;

@@ -1,6 +1,8 @@
 using System.Buffers;
+using System.IO.Pipelines;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using System.Text.Unicode;
 using Microsoft.AspNetCore.Http;
 using OrleansCluster.Api;
 
@@ -33,12 +35,9 @@ internal sealed class RequestBody(IBodyDecoder decoder)
         var bytes = await ReadAsync(request, cancellationToken);
         if (bytes.Length == 0)
             return bytes;
-        return kind switch
-        {
-            Encoding.Yaml => decoder.YamlToJson(bytes),
-            Encoding.Protobuf => decoder.ProtobufToJson(bytes),
-            _ => bytes,
-        };
+        if (kind == Encoding.Json)
+            return Utf8.IsValid(bytes) ? bytes : throw InvalidText("invalid UTF-8");
+        return kind == Encoding.Yaml ? decoder.YamlToJson(bytes) : decoder.ProtobufToJson(bytes);
     }
 
     /// <summary>The body of a PATCH, and its media type without parameters.</summary>
@@ -52,11 +51,13 @@ internal sealed class RequestBody(IBodyDecoder decoder)
         // Clients label JSON as apply-patch+yaml; JSON is kept as it is, true YAML is converted.
         if (mediaType == MediaTypes.ApplyPatch && !LooksLikeJson(bytes))
             bytes = decoder.YamlToJson(bytes);
+        if (!Utf8.IsValid(bytes))
+            throw InvalidText("invalid UTF-8");
         return (bytes, mediaType);
     }
 
     /// <summary>Reads a body whole.</summary>
-    /// <exception cref="StatusException">413.</exception>
+    /// <exception cref="StatusException">413; 400 for a framing that is none.</exception>
     public static async ValueTask<byte[]> ReadAsync(HttpRequest request, CancellationToken cancellationToken)
     {
         if (request.ContentLength is > MaxBytes)
@@ -64,9 +65,21 @@ internal sealed class RequestBody(IBodyDecoder decoder)
         var reader = request.BodyReader;
         while (true)
         {
-            var result = await reader.ReadAsync(cancellationToken);
+            ReadResult result;
+            try
+            {
+                result = await reader.ReadAsync(cancellationToken);
+            }
+            catch (IOException error) when (error is not BadHttpRequestException)
+            {
+                throw new StatusException(StatusError.BadRequest("the body of the request cannot be read: " + error.Message));
+            }
             if (result.Buffer.Length > MaxBytes)
+            {
+                // Given back, or the server could not read the rest away to use the connection again.
+                reader.AdvanceTo(result.Buffer.End);
                 throw TooLarge();
+            }
             if (result.IsCompleted)
             {
                 var bytes = result.Buffer.ToArray();
@@ -79,11 +92,12 @@ internal sealed class RequestBody(IBodyDecoder decoder)
     }
 
     /// <summary>A small body (options, a review) as an object whose members may be asked for safely.</summary>
-    /// <exception cref="StatusException">400: not one JSON object, or a member stands twice.</exception>
+    /// <exception cref="StatusException">400: not one JSON object, a member stands twice, or a text is none.</exception>
     public static JsonObject ParseObject(ReadOnlySpan<byte> body, string kind)
     {
         try
         {
+            CheckEscapes(body);
             // NOTE: without this option a duplicate member would throw at the first look at the object, far from here.
             var options = new JsonDocumentOptions { AllowDuplicateProperties = false };
             if (JsonNode.Parse(body, documentOptions: options) is JsonObject obj)
@@ -95,6 +109,26 @@ internal sealed class RequestBody(IBodyDecoder decoder)
         }
         throw new StatusException(StatusError.BadRequest($"the object provided is unrecognized (must be of type {kind})"));
     }
+
+    // A node reads its strings when they are asked for: half a surrogate pair would throw there, far from here.
+    private static void CheckEscapes(ReadOnlySpan<byte> body)
+    {
+        try
+        {
+            var reader = new Utf8JsonReader(body);
+            while (reader.Read())
+            {
+                if (reader is { TokenType: JsonTokenType.String or JsonTokenType.PropertyName, ValueIsEscaped: true })
+                    _ = reader.GetString();
+            }
+        }
+        catch (InvalidOperationException)
+        {
+            throw InvalidText("invalid surrogate pair in string");
+        }
+    }
+
+    private static StatusException InvalidText(string what) => new(StatusError.BadRequest("the body of the request cannot be read: " + what));
 
     private static bool LooksLikeJson(ReadOnlySpan<byte> bytes)
     {
@@ -189,6 +223,11 @@ internal readonly record struct BodyHead(string ApiVersion, string Kind, string 
         catch (JsonException error)
         {
             throw Unrecognized(json, expectedKind, error.Message);
+        }
+        catch (InvalidOperationException)
+        {
+            // The reader's way to say that an escape sequence makes half a character.
+            throw Unrecognized(json, expectedKind, "invalid surrogate pair in string");
         }
         return new BodyHead(apiVersion, kind, name, @namespace, generateName);
     }

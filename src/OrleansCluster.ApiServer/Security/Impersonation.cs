@@ -8,6 +8,17 @@ internal sealed class Impersonation(RbacAuthorizer authorizer)
 {
     private const string ServiceAccountPrefix = "system:serviceaccount:";
 
+    /// <summary>True if a request asks to be made as somebody else.</summary>
+    public static bool IsAskedFor(HttpRequest request)
+    {
+        foreach (var header in request.Headers)
+        {
+            if (header.Key.StartsWith("Impersonate-", StringComparison.OrdinalIgnoreCase))
+                return true;
+        }
+        return false;
+    }
+
     /// <summary>The caller the request is made as: the real one if no header asks otherwise.</summary>
     /// <exception cref="StatusException">403: a right is missing; 500: groups without a user.</exception>
     public async ValueTask<Caller> ApplyAsync(HttpContext context, Caller real, CancellationToken cancellationToken)
@@ -18,12 +29,9 @@ internal sealed class Impersonation(RbacAuthorizer authorizer)
         var uid = headers["Impersonate-Uid"].ToString();
         if (user.Length == 0)
         {
-            if (groups.Count > 0 || uid.Length > 0)
-            {
-                throw new StatusException(StatusError.InternalError(
-                    $"requested [{(groups.Count > 0 ? "groups" : "uid")}] without impersonating a user"));
-            }
-            return real;
+            var orphan = groups.Count > 0 ? "groups" : uid.Length > 0 ? "uid" : headers.Keys.Any(IsExtra) ? "userextra" : null;
+            // 500 is what kube-apiserver answers, and clients know (wire contract, section 1).
+            return orphan is null ? real : throw new StatusException(StatusError.InternalError($"requested [{orphan}] without impersonating a user"));
         }
 
         var named = new List<string>();
@@ -47,7 +55,7 @@ internal sealed class Impersonation(RbacAuthorizer authorizer)
             await RequireAsync(real, "authentication.k8s.io", "uids", "", uid, cancellationToken);
         foreach (var header in headers)
         {
-            if (header.Key.StartsWith("Impersonate-Extra-", StringComparison.OrdinalIgnoreCase))
+            if (IsExtra(header.Key))
             {
                 var key = Uri.UnescapeDataString(header.Key["Impersonate-Extra-".Length..]).ToLowerInvariant();
                 foreach (var value in header.Value)
@@ -59,6 +67,8 @@ internal sealed class Impersonation(RbacAuthorizer authorizer)
             named.Add(everyone);
         return new Caller(new UserInfo(user, named, uid));
     }
+
+    private static bool IsExtra(string header) => header.StartsWith("Impersonate-Extra-", StringComparison.OrdinalIgnoreCase);
 
     private async ValueTask RequireAsync(
         Caller real, string group, string resource, string @namespace, string name, CancellationToken cancellationToken)

@@ -117,7 +117,7 @@ internal sealed partial class PodStreamHandler : IDisposable
             || !status.TryGetProperty("daemonEndpoints", out var endpoints)
             || !endpoints.TryGetProperty("kubeletEndpoint", out var endpoint)
             || !endpoint.TryGetProperty("Port", out var port)
-            || !port.TryGetInt32(out var number))
+            || !port.TryGetInt32(out var number) || number is < 1 or > IPEndPoint.MaxPort)
         {
             throw new StatusException(StatusError.ServiceUnavailable($"node {nodeName} has not told where its agent listens"));
         }
@@ -127,11 +127,13 @@ internal sealed partial class PodStreamHandler : IDisposable
         {
             foreach (var item in addresses.EnumerateArray())
             {
-                if (item.GetProperty("type").GetString() == "InternalIP" && item.GetProperty("address").GetString() is { Length: > 0 } internalIp)
-                {
-                    host = internalIp;
-                    break;
-                }
+                if (Text(item, "type") != "InternalIP" || Text(item, "address") is not { Length: > 0 } internalIp)
+                    continue;
+                // A node's status is written by the node; only an address may become part of a URL and of a log line.
+                host = IPAddress.TryParse(internalIp, out var ip)
+                    ? ip.ToString()
+                    : throw new StatusException(StatusError.ServiceUnavailable($"node {nodeName} names an InternalIP that is none"));
+                break;
             }
         }
         return $"https://{(host.Contains(':', StringComparison.Ordinal) ? $"[{host}]" : host)}:{number}";
@@ -178,6 +180,9 @@ internal sealed partial class PodStreamHandler : IDisposable
 
     private static bool WantsAnyStream(IQueryCollection query) =>
         QueryValues.Flag(query, "stdin") == true || QueryValues.Flag(query, "stdout") == true || QueryValues.Flag(query, "stderr") == true;
+
+    private static string Text(JsonElement obj, string member) =>
+        obj.TryGetProperty(member, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() ?? "" : "";
 
     private static string Escape(string segment) => Uri.EscapeDataString(segment);
 

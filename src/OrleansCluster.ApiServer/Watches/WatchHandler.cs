@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Buffers.Text;
 using System.Globalization;
 using System.IO.Pipelines;
+using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.Extensions.Logging;
 using OrleansCluster.Api;
@@ -77,7 +78,7 @@ internal sealed partial class WatchHandler(
         }
         catch (CompactedException error)
         {
-            await WriteExpiredAsync(response.BodyWriter, start, error.CompactedRevision, request.Aborted);
+            await WriteExpiredAsync(request.Context, start, error.CompactedRevision, request.Aborted);
             return;
         }
         using (watcher)
@@ -86,10 +87,10 @@ internal sealed partial class WatchHandler(
 
     private async ValueTask RunAsync(Stream stream, ICacheWatcher watcher, ICacheSnapshot? initial, TimeSpan lifetime, CancellationToken aborted)
     {
-        var output = stream.Output;
+        var context = stream.Context;
         var endAt = time.GetUtcNow() + lifetime;
         // Clients wait for the headers before they count the watch as established.
-        await FlushAsync(output, aborted);
+        await FlushAsync(context, aborted);
         if (initial is not null)
             await WriteInitialAsync(stream, initial, aborted);
 
@@ -110,7 +111,7 @@ internal sealed partial class WatchHandler(
                     {
                         // (4) Nothing more at hand: the client gets what there is.
                         stream.Waiting = 0;
-                        await FlushAsync(output, aborted);
+                        await FlushAsync(context, aborted);
                     }
                     changes = await read;
                 }
@@ -123,7 +124,7 @@ internal sealed partial class WatchHandler(
                     {
                         stream.WriteBookmark(watcher.Revision, initialEventsEnd: false);
                         bookmarked = watcher.Revision;
-                        await FlushAsync(output, aborted);
+                        await FlushAsync(context, aborted);
                     }
                     if (ending)
                         return;
@@ -136,7 +137,7 @@ internal sealed partial class WatchHandler(
                     if (stream.Waiting >= FlushBytes)
                     {
                         stream.Waiting = 0;
-                        await FlushAsync(output, aborted);
+                        await FlushAsync(context, aborted);
                     }
                 }
             }
@@ -144,7 +145,7 @@ internal sealed partial class WatchHandler(
         catch (CompactedException error)
         {
             Log.FellBehind(logger, stream.Resource, watcher.Revision);
-            await WriteExpiredAsync(output, watcher.Revision, error.CompactedRevision, aborted);
+            await WriteExpiredAsync(context, watcher.Revision, error.CompactedRevision, aborted);
         }
     }
 
@@ -156,7 +157,7 @@ internal sealed partial class WatchHandler(
             if (stream.Waiting >= FlushBytes)
             {
                 stream.Waiting = 0;
-                await FlushAsync(stream.Output, aborted);
+                await FlushAsync(stream.Context, aborted);
             }
         }
         if (stream.SendsInitialEventsEnd)
@@ -164,34 +165,40 @@ internal sealed partial class WatchHandler(
         if (stream.Waiting > 0)
         {
             stream.Waiting = 0;
-            await FlushAsync(stream.Output, aborted);
+            await FlushAsync(stream.Context, aborted);
         }
     }
 
-    private async ValueTask FlushAsync(PipeWriter output, CancellationToken aborted)
+    private async ValueTask FlushAsync(HttpContext context, CancellationToken aborted)
     {
-        var flush = output.FlushAsync(aborted);
+        var flush = context.Response.BodyWriter.FlushAsync(aborted);
         if (flush.IsCompletedSuccessfully)
         {
             _ = flush.Result;
             return;
         }
+        var pending = flush.AsTask();
         try
         {
-            await flush.AsTask().WaitAsync(FlushTimeout, time, aborted);
+            await pending.WaitAsync(FlushTimeout, time, aborted);
         }
         catch (TimeoutException)
         {
+            // The connection goes first and takes the write with it: a request must not end with a write under way.
+            context.Abort();
+            Task end = pending.WaitAsync(FlushTimeout, time, CancellationToken.None);
+            await end.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             throw new SlowClientException();
         }
     }
 
-    private async ValueTask WriteExpiredAsync(PipeWriter output, long revision, long compacted, CancellationToken aborted)
+    private async ValueTask WriteExpiredAsync(HttpContext context, long revision, long compacted, CancellationToken aborted)
     {
+        var output = context.Response.BodyWriter;
         output.Write("{\"type\":\"ERROR\",\"object\":"u8);
         output.Write(CanonicalJson.SerializeNode(StatusError.Expired($"too old resource version: {revision} ({compacted})").ToJson()));
         output.Write("}\n"u8);
-        await FlushAsync(output, aborted);
+        await FlushAsync(context, aborted);
     }
 
     private static TimeSpan Earlier(TimeSpan a, TimeSpan b)
@@ -231,6 +238,8 @@ internal sealed partial class WatchHandler(
     {
         private readonly ITableSource _table = ReadHandler.TableOf(request);
         private bool _columnsSent;
+
+        public HttpContext Context => request.Context;
 
         public PipeWriter Output { get; } = request.Response.BodyWriter;
 

@@ -34,8 +34,14 @@ internal sealed class PodWrites(RequestBody bodies, WriteHandler writes, Resourc
         var body = await bodies.ReadObjectAsync(request.Http, request.Aborted);
         var head = Read(body, "Eviction", "policy/v1");
         CheckPlace(request, head, request.Info.Name);
-        var deletion = RequestBody.ParseObject(body, "Eviction")["deleteOptions"] is JsonObject inner ? (JsonObject)inner.DeepClone() : [];
-        var dryRun = options.DryRun || deletion["dryRun"] is JsonArray { Count: > 0 };
+        var deletion = RequestBody.ParseObject(body, "Eviction")["deleteOptions"] switch
+        {
+            null => [],
+            JsonObject inner => (JsonObject)inner.DeepClone(),
+            _ => throw new StatusException(StatusError.BadRequest(
+                "Eviction in version \"v1\" cannot be handled as a Eviction: json: cannot unmarshal value into field Eviction.deleteOptions of type v1.DeleteOptions")),
+        };
+        var dryRun = WriteHandler.IsDryRun(deletion) || options.DryRun;
         var reply = await writes.DeleteAsync(request, PodKey(request, request.Info.Name), deletion, dryRun);
         await AnswerAsync(request, reply);
     }

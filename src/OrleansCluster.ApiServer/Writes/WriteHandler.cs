@@ -110,15 +110,7 @@ internal sealed class WriteHandler(
         if (body.Length > 0)
         {
             options = ParseDeleteOptions(body);
-            if (options["dryRun"] is JsonArray values && values.Count > 0)
-            {
-                foreach (var value in values)
-                {
-                    if (value is not JsonValue text || !text.TryGetValue<string>(out var name) || name != "All")
-                        errors.NotSupported(FieldPath.Root("dryRun"), value?.ToString(), ["All"]);
-                }
-                dryRun = true;
-            }
+            dryRun |= IsDryRun(options);
         }
         else
         {
@@ -133,6 +125,21 @@ internal sealed class WriteHandler(
         if (!errors.IsEmpty)
             throw new StatusException(errors.ToStatus("DeleteOptions", "meta.k8s.io", ""));
         return (options, dryRun);
+    }
+
+    /// <summary>Whether `dryRun` of DeleteOptions asks for one. Another form than a list is left to the decoder, which refuses it.</summary>
+    /// <exception cref="StatusException">422: a value is not `All`.</exception>
+    public static bool IsDryRun(JsonObject options)
+    {
+        if (options["dryRun"] is not JsonArray { Count: > 0 } values)
+            return false;
+        var errors = new FieldErrors();
+        foreach (var value in values)
+        {
+            if (value is not JsonValue text || !text.TryGetValue<string>(out var name) || name != "All")
+                errors.NotSupported(FieldPath.Root("dryRun"), value?.ToString(), ["All"]);
+        }
+        return errors.IsEmpty ? true : throw new StatusException(errors.ToStatus("DeleteOptions", "meta.k8s.io", ""));
     }
 
     /// <summary>Answers with what a grain replied.</summary>

@@ -42,7 +42,7 @@ internal static class BodyDecoder
                     + $"{MediaTypes.JsonPatch}, {MediaTypes.MergePatch}, {MediaTypes.StrategicMergePatch}");
         }
         if (!patched.Succeeded)
-            return patched.Error! with { Name = context.Key.Name, Group = definition.Group, Kind = definition.Plural };
+            return patched.Error!; // Without details: with a name and no causes kubectl would print the name and drop the message.
         var canonical = ObjectDecoder.Canonicalize(patched.Object, schema);
         if (!canonical.Succeeded)
             return canonical.ToStatus(version, kind, request.Body);

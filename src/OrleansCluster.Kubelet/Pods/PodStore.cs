@@ -1,3 +1,5 @@
+using OrleansCluster.Kubelet.Volumes;
+
 namespace OrleansCluster.Kubelet.Pods;
 
 /// <summary>
@@ -50,6 +52,9 @@ internal sealed class DiskPodStore(string nodeDirectory) : IPodStore
     public void Save(string podUid, ReadOnlySpan<byte> pod)
     {
         var directory = DirectoryOf(podUid)!;
+        Directory.CreateDirectory(_pods);
+        // Secrets of pods lie below, in files that any user of a container may read: on the node only the agent's user may come by here.
+        AtomicFiles.SetMode(_pods, 0b111_000_000);
         Directory.CreateDirectory(directory);
         var path = Path.Combine(directory, FileName);
         var staged = path + ".new";

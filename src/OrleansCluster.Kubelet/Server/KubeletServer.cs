@@ -39,6 +39,9 @@ internal sealed class KubeletServer
             kestrel.AddServerHeader = false;
             // exec sends as much as the user types or pipes; the stream has its own flow control.
             kestrel.Limits.MaxRequestBodySize = null;
+            // The command of an exec stands in the first line: as long as the API server lets through, and its own headers.
+            kestrel.Limits.MaxRequestLineSize = 256 * 1024;
+            kestrel.Limits.MaxRequestHeadersTotalSize = 512 * 1024;
             kestrel.Limits.MinRequestBodyDataRate = null;
             kestrel.Limits.MinResponseDataRate = null;
             kestrel.Listen(options.ListenAddress, options.Port, listen =>

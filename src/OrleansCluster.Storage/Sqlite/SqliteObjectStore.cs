@@ -15,6 +15,8 @@ namespace OrleansCluster.Storage;
 /// </summary>
 public sealed partial class SqliteObjectStore : IObjectStore
 {
+    private const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite;
+
     /// <summary>Times a read is repeated when the row it was about to read has been superseded and compacted away meanwhile.</summary>
     private const int MaxReadAttempts = 16;
 
@@ -85,7 +87,9 @@ public sealed partial class SqliteObjectStore : IObjectStore
         SqliteDatabase? database = null;
         try
         {
+            CreatePrivate(path);
             database = SqliteDatabase.Open(path, options, privateDirectory is not null);
+            MakePrivate(path);
             var store = new SqliteObjectStore(path, privateDirectory, databaseLock, database, options, time, logger);
             store.Start();
             return store;
@@ -97,6 +101,25 @@ public sealed partial class SqliteObjectStore : IObjectStore
             if (e is Microsoft.Data.Sqlite.SqliteException)
                 throw new StoreUnavailableException($"Cannot read the database '{path}': {e.Message}", e);
             throw;
+        }
+    }
+
+    // Secrets are in it. SQLite gives the files beside it the mode of the database.
+    private static void CreatePrivate(string path)
+    {
+        if (!OperatingSystem.IsWindows() && !File.Exists(path))
+            new FileStream(path, new FileStreamOptions { Mode = FileMode.OpenOrCreate, Access = FileAccess.Write, UnixCreateMode = OwnerOnly }).Dispose();
+    }
+
+    // A database of a time when its mode was not looked after.
+    private static void MakePrivate(string path)
+    {
+        if (OperatingSystem.IsWindows())
+            return;
+        foreach (var file in (string[])[path, path + "-wal", path + "-shm"])
+        {
+            if (File.Exists(file))
+                File.SetUnixFileMode(file, OwnerOnly);
         }
     }
 

@@ -101,6 +101,23 @@ public class SqliteFileTests : SqlitePrivateFileTests
         await CommittedAsync(Put("a/x", 0));
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Only_the_owner_may_read_the_files(bool existedBefore)
+    {
+        if (OperatingSystem.IsWindows())
+            return;
+        var path = Path.Combine(_directory, "private.db");
+        if (existedBefore)
+            await File.WriteAllBytesAsync(path, [], Token);
+        await using var store = SqliteObjectStore.Open(new SqliteStoreOptions { Path = path }, Time, NullLogger<SqliteObjectStore>.Instance);
+        var files = Directory.GetFiles(_directory, "private.db*").Where(file => !file.EndsWith(".lock", StringComparison.Ordinal)).ToArray();
+        Assert.Contains(path, files);
+        foreach (var file in files)
+            Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(file));
+    }
+
     [Fact]
     public async Task A_file_of_another_version_or_that_is_no_database_is_refused()
     {
