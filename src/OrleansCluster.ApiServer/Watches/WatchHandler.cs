@@ -14,7 +14,7 @@ namespace OrleansCluster.ApiServer;
 /// Watches (wire contract, section 7). A watch pulls from the cache's bounded history and owns no queue: a client that reads slowly stops
 /// its own flush, falls behind, and is told to list again once its place in the history is gone.
 /// <code>
-/// change log --> cache history --(1) pull a batch--> (2) selectors --> (3) prefix + shared bytes + suffix into the pipe --(4) flush when no more is at hand
+/// change log (1) --> cache history (2) --(3) pull a batch--> (4) selectors --> (5) prefix + shared bytes + suffix into the pipe, flushed when no more is at hand
 /// </code>
 /// </summary>
 internal sealed partial class WatchHandler(
@@ -102,14 +102,14 @@ internal sealed partial class WatchHandler(
         {
             while (true)
             {
-                // (1) Whatever is at hand comes at once and is written without a flush in between.
+                // Watch event, step 3: whatever is at hand comes at once and is written without a flush in between.
                 IReadOnlyList<CacheChange> changes;
                 try
                 {
                     var read = watcher.ReadAsync(tick.Token);
                     if (!read.IsCompleted && stream.Waiting > 0)
                     {
-                        // (4) Nothing more at hand: the client gets what there is.
+                        // Step 5: nothing more is at hand, so the client gets what there is.
                         stream.Waiting = 0;
                         await FlushAsync(context, aborted);
                     }
@@ -254,7 +254,7 @@ internal sealed partial class WatchHandler(
         /// <summary>Bytes written since the last flush.</summary>
         public int Waiting { get; set; }
 
-        /// <summary>(2) Translates a change by the selectors: entering is ADDED, leaving DELETED, outside is nothing.</summary>
+        /// <summary>Step 4: translates a change by the selectors: entering is ADDED, leaving DELETED, outside is nothing.</summary>
         public void Write(CacheChange change)
         {
             if (filter.IsEmpty)
@@ -286,7 +286,7 @@ internal sealed partial class WatchHandler(
             }
         }
 
-        /// <summary>(3) One event: the object's bytes are those every reader shares.</summary>
+        /// <summary>Step 5, one event: the object's bytes are those every reader shares.</summary>
         public void WriteEvent(ReadOnlySpan<byte> type, ReadOnlyMemory<byte> obj)
         {
             Output.Write("{\"type\":\""u8);

@@ -29,6 +29,7 @@ public sealed class EndpointsController(Storage.IResourceCaches caches) : IContr
     /// <inheritdoc/>
     public async Task<ReconcileResult> ReconcileAsync(ObjectKey key, ReconcileContext context)
     {
+        // Pod start, step 8 (docs/architecture.md).
         var service = (await context.Objects.GetAsync(key, context.CancellationToken))?.ToJson();
         var endpointsKey = new ObjectKey("endpoints", key.Namespace, key.Name);
         var existing = await context.Objects.GetAsync(endpointsKey, context.CancellationToken);

@@ -67,6 +67,7 @@ internal sealed partial class NodeSession : IAsyncDisposable
             while (true)
             {
                 await _signal.WaitAsync(cancellationToken);
+                // Pod start, step 1 (docs/architecture.md).
                 foreach (var batch in Take().Chunk(MaxPodsPerCall))
                     await SendAsync(Batch(batch), cancellationToken);
             }

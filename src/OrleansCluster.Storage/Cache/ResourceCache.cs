@@ -233,7 +233,7 @@ internal sealed partial class ResourceCache : IResourceCache, IAsyncDisposable
         return true;
     }
 
-    private void Apply(IReadOnlyList<StoredChange> changes)
+    private void Apply(IReadOnlyList<StoredChange> changes) // Watch event, step 2 (docs/architecture.md); the pulse at its end is step 3.
     {
         var tree = _snapshot!.Tree.ToBuilder();
         var batch = new List<CacheChange>(changes.Count);

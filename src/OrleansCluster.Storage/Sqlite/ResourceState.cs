@@ -146,7 +146,7 @@ internal sealed class ResourceState(string name, int id, int windowCount, long w
             IsInFile = true;
         }
         if (_stagedChanges.Count > 0 || _stagedCompacted is not null)
-            Changed.Pulse();
+            Changed.Pulse(); // Watch event, step 1 (docs/architecture.md): the commit is in the log, its readers wake.
         foreach (var queue in queues)
             queue.Changed.Pulse();
         Discard();
