@@ -82,17 +82,26 @@ public sealed partial class NodeGrain(
             return Refused("node is gone");
         await VoidExpiredAsync(cancellationToken);
         var pod = request.Requirements ?? PodReader.Read(request.Pod);
-        var view = Usage().View(NodeReader.Of(node));
+        var facts = NodeReader.Of(node);
+        var reasons = Refusals(pod, facts);
+        if (reasons is not null && await VoidGoneAsync(cancellationToken))
+            reasons = Refusals(pod, facts);
+        if (reasons is not null)
+            return Refused([.. reasons]);
+        _promises[request.PodUid] = new Promise(pod, request.PodKey, time.GetUtcNow() + PromiseLifetime);
+        return Admitted();
+    }
+
+    private List<string>? Refusals(PodRequirements pod, NodeFacts facts)
+    {
+        var view = Usage().View(facts);
         List<string>? reasons = null;
         foreach (var rule in Rules)
         {
             if (rule.AppliesTo(pod) && rule.Refuse(pod, view) is { } reason)
                 (reasons ??= []).Add(reason);
         }
-        if (reasons is not null)
-            return Refused([.. reasons]);
-        _promises[request.PodUid] = new Promise(pod, time.GetUtcNow() + PromiseLifetime);
-        return Admitted();
+        return reasons;
     }
 
     /// <inheritdoc/>
@@ -165,6 +174,26 @@ public sealed partial class NodeGrain(
         Log.PromisesVoided(logger, Name, expired.Count);
     }
 
+    /// <summary>
+    /// Takes promises back whose pods are gone, bound and deleted or deleted before: no bind of theirs can commit any more, a uid never comes back. Asked
+    /// of the store's newest revision, and only when a place is about to be refused. True if there was one.
+    /// </summary>
+    private async Task<bool> VoidGoneAsync(CancellationToken cancellationToken)
+    {
+        if (_promises.Count == 0)
+            return false;
+        var pods = await caches.Get("pods").GetLatestAsync(cancellationToken);
+        List<string>? gone = null;
+        foreach (var (uid, promise) in _promises)
+        {
+            var key = ObjectKey.FromStorageKey("pods", promise.PodKey);
+            if (pods.Find(key.Namespace, key.Name)?.Uid != uid)
+                (gone ??= []).Add(uid);
+        }
+        gone?.ForEach(uid => _promises.Remove(uid));
+        return gone is not null;
+    }
+
     /// <summary>What is taken: bound pods, and promises that are not seen bound yet.</summary>
     private NodeUsage Usage()
     {
@@ -227,7 +256,7 @@ public sealed partial class NodeGrain(
 
     private static ReserveReply Refused(params string[] reasons) => new() { Admitted = false, Reasons = reasons };
 
-    private sealed record Promise(PodRequirements Pod, DateTimeOffset Until);
+    private sealed record Promise(PodRequirements Pod, string PodKey, DateTimeOffset Until);
 
     private static partial class Log
     {

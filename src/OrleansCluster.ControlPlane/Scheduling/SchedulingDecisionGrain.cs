@@ -92,7 +92,8 @@ public sealed partial class SchedulingDecisionGrain(
         }
         var message = UnschedulableMessage.From(selection);
         await ReportUnschedulableAsync(request, message, cancellationToken);
-        return new DecisionOutcome { Result = DecisionResult.Unschedulable, Message = message };
+        // What only a node itself refused, by promises to pods that are not bound yet, may be free a moment later without any change that would tell.
+        return new DecisionOutcome { Result = excluded is null ? DecisionResult.Unschedulable : DecisionResult.Failed, Message = message };
     }
 
     private async Task<ReserveReply> ReserveAsync(DecisionRequest request, PodRequirements pod, string node, CancellationToken cancellationToken)

@@ -29,8 +29,17 @@ internal sealed class StringPool
     {
         if (text.IsEmpty)
             return "";
-        // Only where a text lands in the table depends on the hash, so the process's random seed does no harm.
-        ref var slot = ref _table[string.GetHashCode(text, StringComparison.Ordinal) & (Size - 1)];
+        ref var slot = ref _table[Hash(text) & (Size - 1)];
         return slot is not null && text.SequenceEqual(slot) ? slot : slot = text.ToString();
+    }
+
+    // FNV-1a. The same in every process, unlike the framework's: who shares a place with whom shall not depend on the day. Texts that collide on purpose
+    // only cost each other the sharing.
+    private static int Hash(ReadOnlySpan<char> text)
+    {
+        var hash = 2166136261u;
+        foreach (var c in text)
+            hash = (hash ^ c) * 16777619u;
+        return (int)(hash ^ (hash >> 15));
     }
 }

@@ -21,6 +21,18 @@ public sealed class ReplicationControllerTests
     private static Task UntilStatusAsync(TestCluster cluster, string name, int replicas) =>
         cluster.UntilAsync($"{name} counts {replicas}", () => cluster.GetAsync("replicationcontrollers", name), rc => rc.At("status", "replicas") == $"{replicas}");
 
+    /// <summary>What happened to controllers and pods, for a test that failed.</summary>
+    private static async Task<string> HistoryAsync(TestCluster cluster)
+    {
+        var lines = new List<string>();
+        foreach (var resource in (string[])["replicationcontrollers", "pods"])
+        {
+            var changes = await cluster.Inner.ReadChangesAsync(resource, 0, 1000, TimeSpan.Zero, TestContext.Current.CancellationToken);
+            lines.AddRange(changes.Select(c => $"{resource} {c.Revision} {c.Kind} {System.Text.Encoding.UTF8.GetString(c.Value)}"));
+        }
+        return string.Join('\n', lines);
+    }
+
     [Fact]
     public async Task Create_MakesThePodsItOwns()
     {
@@ -106,7 +118,8 @@ public sealed class ReplicationControllerTests
         await cluster.DeleteAsync("replicationcontrollers", "web", new DeleteOptions { PropagationPolicy = "Orphan" });
 
         await cluster.UntilAsync("it is gone", () => cluster.GetAsync("replicationcontrollers", "web"), rc => rc is null);
-        Assert.All(await UntilCountAsync(cluster, 2), p => Assert.Null(Owner(p)));
+        var pods = await UntilCountAsync(cluster, 2);
+        Assert.True(pods.All(p => Owner(p) is null), await HistoryAsync(cluster));
     }
 
     [Theory]
