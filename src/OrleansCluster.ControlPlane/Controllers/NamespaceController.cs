@@ -53,7 +53,6 @@ public sealed class NamespaceController(ResourceRegistry registry, IResourceCach
             return ReconcileResult.After(left);
 
         var finalized = (JsonObject)ns.DeepClone();
-        finalized.Object("metadata").Remove("resourceVersion");
         finalized["spec"] = new JsonObject
         {
             ["finalizers"] = new JsonArray([.. (ns["spec"]?["finalizers"] as JsonArray ?? []).Where(f => (string?)f != "kubernetes").Select(f => f?.DeepClone())]),
@@ -98,7 +97,6 @@ public sealed class NamespaceController(ResourceRegistry registry, IResourceCach
             return;
         var updated = (JsonObject)ns.DeepClone();
         updated["status"] = status;
-        updated.Object("metadata").Remove("resourceVersion");
         await context.Objects.UpdateAsync(key, updated, context.CancellationToken, "status");
     }
 

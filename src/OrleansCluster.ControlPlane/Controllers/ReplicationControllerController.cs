@@ -153,7 +153,7 @@ public sealed class ReplicationControllerController : IController
             return requeue;
         var updated = (JsonObject)rc.DeepClone();
         updated["status"] = status;
-        ((JsonObject)updated["metadata"]!).Remove("resourceVersion"); // The status is this controller's alone.
+        // With its revision: a write of the status carries the metadata along, and may not undo a finalizer that came meanwhile.
         await context.Objects.UpdateAsync(key, updated, context.CancellationToken, "status");
         return requeue;
     }
