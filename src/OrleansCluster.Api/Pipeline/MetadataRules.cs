@@ -160,7 +160,7 @@ internal static class MetadataRules
         foreach (var (_, owner) in metadata.Items("ownerReferences"))
         {
             var apiVersion = owner.GetString("apiVersion") ?? "";
-            if (apiVersion.Length == 0 || apiVersion.EndsWith('/'))
+            if (apiVersion.Length == 0 || apiVersion.EndsWith('/') || apiVersion.AsSpan().Count('/') > 1)
                 errors.Invalid(path.Child("apiVersion"), apiVersion, "version must not be empty");
             foreach (var member in (ReadOnlySpan<string>)["kind", "name", "uid"])
             {

@@ -17,6 +17,8 @@ internal sealed class MemberCertificates(X509Certificate2 authority, X509Certifi
     /// <summary>Group (O) of certificates that may call grains: silos, node agents and programs on the SDK. A kubectl user's certificate does not carry it.</summary>
     public const string Group = "orleanscluster:members";
 
+    private static readonly TimeSpan HandshakeTimeout = TimeSpan.FromSeconds(10);
+
     private const string OrganizationOid = "2.5.4.10";
 
     /// <summary>Secures a connection that this member accepts, for as long as <paramref name="next"/> uses it.</summary>
@@ -62,7 +64,12 @@ internal sealed class MemberCertificates(X509Certificate2 authority, X509Certifi
     {
         var plain = context.Transport;
         await using var stream = new SslStream(new DuplexPipeStream(plain), leaveInnerStreamOpen: true);
-        await handshake(stream, context.ConnectionClosed);
+        // Whoever opens a connection and says nothing does not keep it.
+        using (var limit = CancellationTokenSource.CreateLinkedTokenSource(context.ConnectionClosed))
+        {
+            limit.CancelAfter(HandshakeTimeout);
+            await handshake(stream, limit.Token);
+        }
         context.Transport = new DuplexPipe(
             PipeReader.Create(stream, new StreamPipeReaderOptions(leaveOpen: true)),
             PipeWriter.Create(stream, new StreamPipeWriterOptions(leaveOpen: true)));

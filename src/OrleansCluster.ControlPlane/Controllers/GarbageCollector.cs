@@ -112,21 +112,47 @@ public sealed class GarbageCollector(ResourceRegistry registry, IResourceCaches 
 
     private async Task<ReconcileResult> DeleteDependentsAsync(ICachedObject owner, ReconcileContext context)
     {
-        var blocking = 0;
+        var blocking = new HashSet<string>(StringComparer.Ordinal);
         foreach (var dependent in await DependentsAsync(owner, context))
         {
             if (OwnerReference.Of(dependent).Any(r => r.Uid == owner.Uid && r.BlocksOwnerDeletion))
-                blocking++;
+                blocking.Add(dependent.Uid);
             if (dependent.IsDeleting)
                 continue;
             // Foreground goes all the way down: a dependent waits for its own dependents.
             var policy = index.Dependents(dependent.Uid).Count > 0 ? "Foreground" : "Background";
             await context.Objects.DeleteAsync(dependent.Key, new DeleteOptions(PropagationPolicy: policy, PreconditionUid: dependent.Uid), context.CancellationToken);
         }
-        if (blocking > 0)
+        if (blocking.Count > 0)
+            blocking.ExceptWith(await AncestorsAsync(owner, context));
+        if (blocking.Count > 0)
             return ReconcileResult.After(TimeSpan.FromSeconds(1)); // Usually the last dependent's removal comes first.
         await RemoveFinalizerAsync(owner, Foreground, context);
         return ReconcileResult.Done;
+    }
+
+    /// <summary>
+    /// Uids of the owners of an object, of their owners, and so on. One of them that is also a dependent closes a circle, in which each would wait for
+    /// the other for ever: it does not block.
+    /// </summary>
+    private async Task<HashSet<string>> AncestorsAsync(ICachedObject obj, ReconcileContext context)
+    {
+        const int MaxAncestors = 1000;
+        var seen = new HashSet<string>(StringComparer.Ordinal);
+        var open = new Queue<ICachedObject>([obj]);
+        while (seen.Count < MaxAncestors && open.TryDequeue(out var next))
+        {
+            foreach (var reference in OwnerReference.Of(next))
+            {
+                if (registry.FindByKind(reference.ApiVersion, reference.Kind) is { } kind && !IsOutOfReach(next, kind) && seen.Add(reference.Uid)
+                    && await context.Objects.GetAsync(kind.Key(kind.Namespaced ? next.Key.Namespace : "", reference.Name), context.CancellationToken) is { } owner
+                    && owner.Uid == reference.Uid)
+                {
+                    open.Enqueue(owner);
+                }
+            }
+        }
+        return seen;
     }
 
     private async Task<ReconcileResult> OrphanDependentsAsync(ICachedObject owner, ReconcileContext context)
