@@ -146,7 +146,9 @@ internal static class ContainerSpecBuilder
                         $"failed to prepare subPath for volumeMount \"{mount.Name}\" of container \"{container.Name}\": {exception.Message}");
                 }
             }
-            mounts.Add(new ContainerMount(path, Absolute(mount.MountPath), mount.ReadOnly, mount.MountPropagation switch
+            // What the agent writes, as root and by path, no container may turn into links that lead elsewhere.
+            var readOnly = mount.ReadOnly || pod.Spec.Volumes.Any(volume => volume.Name == mount.Name && volume.IsWrittenByAgent);
+            mounts.Add(new ContainerMount(path, Absolute(mount.MountPath), readOnly, mount.MountPropagation switch
             {
                 "HostToContainer" => MountPropagation.HostToContainer,
                 "Bidirectional" => MountPropagation.Bidirectional,

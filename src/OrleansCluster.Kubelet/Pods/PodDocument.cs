@@ -280,6 +280,11 @@ internal sealed class PodVolume
 
     [JsonExtensionData]
     public Dictionary<string, JsonElement> Sources { get; set => field = value ?? []; } = [];
+
+    /// <summary>True for files that come from the API and follow it: containers see them read-only, as everywhere.</summary>
+    [JsonIgnore]
+    public bool IsWrittenByAgent =>
+        Sources.ContainsKey("configMap") || Sources.ContainsKey("secret") || Sources.ContainsKey("downwardAPI") || Sources.ContainsKey("projected");
 }
 
 internal sealed class Probe
