@@ -20,7 +20,7 @@ namespace OrleansCluster.ControlPlane.Objects;
 /// finds another revision, and the grain decides again from step (3). A create of unknown outcome recognises its own uid.
 /// Reads interleave with a commit under way and return the last committed state: fields change only after the commit.
 /// </summary>
-[CollectionAgeLimit(Minutes = 2)]
+[CollectionAgeLimit(Minutes = 1)]
 public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<ObjectGrain> logger) : Grain, IObjectGrain
 {
     /// <summary>Decisions of one write: a conflict needs a second, a claim in use (a cluster IP) may need a few more.</summary>

@@ -56,6 +56,7 @@ internal static class DevCommand
                 ServiceProxy = !parsed.GetValue(noProxy) && parsed.GetValue(runtime) == NodeRuntime.Docker,
                 GatewayPort = parsed.GetValue(gateway),
                 LogLevel = parsed.GetValue(verbosity),
+                ConfigureServices = services => services.AddHostedService<QuietCollector>(),
                 ConfigureControlPlane = controlPlane =>
                 {
                     controlPlane.NodeMonitorGracePeriod = TimeSpan.FromSeconds(parsed.GetValue(gracePeriod));

@@ -21,12 +21,22 @@ internal static class ClusterHost
     /// <summary>SIGTERM to exit, at most; what is not done by then is done at the next start.</summary>
     internal static readonly TimeSpan ShutdownTimeout = TimeSpan.FromSeconds(4.5);
 
+    /// <summary>Places of grains a silo remembers; each takes about 200 bytes.</summary>
+    private const int DirectoryCacheSize = 16_384;
+
     /// <summary>Builds the host; nothing listens and nothing runs before it is started.</summary>
     public static WebApplication Build(ClusterHostOptions options)
     {
         Directory.CreateDirectory(options.DataDirectory);
         var pki = ClusterPki.Open(Path.Combine(options.DataDirectory, "pki"), options.Time);
-        var builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions { ApplicationName = "orleanscluster", Args = [] });
+        var builder = WebApplication.CreateSlimBuilder(new WebApplicationOptions
+        {
+            ApplicationName = "orleanscluster",
+            Args = [],
+            // Not the folder it happens to be started in: the host watches its content root with everything below it for a changed
+            // appsettings.json, and below that folder lies, more often than not, the store's own file, which changes with every commit.
+            ContentRootPath = AppContext.BaseDirectory,
+        });
         ConfigureLogging(builder.Logging, options.LogLevel);
         builder.Services.Configure<HostOptions>(host =>
         {
@@ -89,6 +99,9 @@ internal static class ClusterHost
             silo.UseClusterTls(new MemberCertificates(
                 pki.Authority, pki.ClientCertificate("orleanscluster:silo", MemberCertificates.Group), options.Time));
             silo.Configure<GrainCollectionOptions>(collection => collection.CollectionQuantum = TimeSpan.FromSeconds(30));
+            // Where grains were found last. Orleans' default of a million places is 19 MB before the first is taken, and keeps places of grains that
+            // are long gone; this is what is written to at one time, and a place that is forgotten is looked up again.
+            silo.Configure<GrainDirectoryOptions>(directory => directory.CacheSize = DirectoryCacheSize);
             silo.Configure<SiloMessagingOptions>(messaging => messaging.ResponseTimeout = TimeSpan.FromSeconds(30));
         });
     }
