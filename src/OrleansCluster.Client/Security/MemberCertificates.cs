@@ -60,14 +60,14 @@ internal sealed class MemberCertificates(X509Certificate2 authority, X509Certifi
         return chain.Build(certificate);
     }
 
-    private static async Task RunAsync(ConnectionContext context, ConnectionDelegate next, Func<SslStream, CancellationToken, Task> handshake)
+    private async Task RunAsync(ConnectionContext context, ConnectionDelegate next, Func<SslStream, CancellationToken, Task> handshake)
     {
         var plain = context.Transport;
         await using var stream = new SslStream(new DuplexPipeStream(plain), leaveInnerStreamOpen: true);
         // Whoever opens a connection and says nothing does not keep it.
-        using (var limit = CancellationTokenSource.CreateLinkedTokenSource(context.ConnectionClosed))
+        using (var timer = new CancellationTokenSource(HandshakeTimeout, time))
+        using (var limit = CancellationTokenSource.CreateLinkedTokenSource(context.ConnectionClosed, timer.Token))
         {
-            limit.CancelAfter(HandshakeTimeout);
             await handshake(stream, limit.Token);
         }
         context.Transport = new DuplexPipe(
