@@ -91,7 +91,8 @@ ensure_tools() {
 # --- .NET ----------------------------------------------------------------------------------------------------------
 
 # `dotnet --version` inside the repository fails exactly when no installed SDK satisfies global.json.
-dotnet_suits() { (cd "$ROOT" && "$1" --version) >/dev/null 2>&1; }
+# In a group, so that the shell's own word of an aborted program goes the same way.
+dotnet_suits() { { (cd "$ROOT" && "$1" --version); } >/dev/null 2>&1; }
 
 ensure_dotnet() {
   export DOTNET_CLI_TELEMETRY_OPTOUT=1 DOTNET_NOLOGO=1 DOTNET_SKIP_FIRST_TIME_EXPERIENCE=1
