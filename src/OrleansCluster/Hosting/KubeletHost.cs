@@ -59,5 +59,11 @@ internal static class KubeletHost
         options.ServerCertificate = () => pki.NodeServingCertificate("nodes", [IPAddress.Loopback.ToString()]);
         options.ClientAuthority = () => X509CertificateLoader.LoadCertificate(pki.Authority.RawData);
         configure(options);
+        if (options.DataDirectory.Length > 0)
+        {
+            // For people and scripts that look for this cluster's containers: `docker ps --filter label=orleanscluster.io/cluster=ID`.
+            Directory.CreateDirectory(options.DataDirectory);
+            File.WriteAllText(Path.Combine(options.DataDirectory, "cluster-id"), options.Cluster + "\n");
+        }
     }
 }
