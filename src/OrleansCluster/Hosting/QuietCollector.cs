@@ -9,7 +9,7 @@ internal sealed class QuietCollector(TimeProvider time) : BackgroundService
     /// <summary>How often the process is looked at.</summary>
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(5);
 
-    /// <summary>Above this heap a compacting pause would be felt (about 1 ms for each 2 MiB that live); the collector's own background work must do there.</summary>
+    /// <summary>Above this heap a compacting pause, which grows with what lives, might be felt; the collector's own background work must do there.</summary>
     private const long MaxCompactedHeap = 192L << 20;
 
     private readonly QuietRule _rule = new();
