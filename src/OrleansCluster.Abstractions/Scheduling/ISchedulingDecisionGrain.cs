@@ -60,6 +60,6 @@ public sealed record DecisionOutcome
     /// <summary>The node, if bound.</summary>
     [Id(1)] public string Node { get; init; } = "";
 
-    /// <summary>Text for people, such as `0/2 nodes are available: 2 Insufficient cpu.`.</summary>
+    /// <summary>Text for people, such as `0/2 nodes are available: 2 Insufficient cpu. preemption: ...`.</summary>
     [Id(2)] public string Message { get; init; } = "";
 }

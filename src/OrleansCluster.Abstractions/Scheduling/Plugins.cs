@@ -17,6 +17,14 @@ public interface IFilterPlugin
     /// the same text are counted together in `0/3 nodes are available: 2 Insufficient cpu, ...`.
     /// </summary>
     string? Refuse(PodRequirements pod, in NodeView node);
+
+    /// <summary>Adds what else is wrong with a node it has refused; a node that lacks cpu and memory is counted for both. Nothing by default.</summary>
+    void AddFurtherReasons(PodRequirements pod, in NodeView node, ICollection<string> reasons)
+    {
+    }
+
+    /// <summary>True if a refused node might take the pod once other pods have left it; false if that is of no help.</summary>
+    bool RoomWouldHelp => false;
 }
 
 /// <summary>Prefers some fit nodes over others.</summary>

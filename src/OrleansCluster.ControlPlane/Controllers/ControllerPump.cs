@@ -133,7 +133,12 @@ public sealed partial class ControllerPump
     private async Task ReplayRemovalsAsync(WakeSource source, IResourceCache cache, long through, CancellationToken cancellationToken)
     {
         if (await _store.GetAcknowledgedAsync(source.Resource, Group, cancellationToken) is not { } position)
+        {
+            // The group's first pump: what is removed from here on concerns it, and must be found by a successor even if this one dies at once.
+            // What exists needs no word, a successor walks it.
+            await _store.AcknowledgeAsync(source.Resource, Group, through, cancellationToken);
             return;
+        }
         try
         {
             while (position < through)

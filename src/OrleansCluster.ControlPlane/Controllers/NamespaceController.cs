@@ -90,7 +90,7 @@ public sealed class NamespaceController(ResourceRegistry registry, IResourceCach
         {
             var before = ns.Items("status", "conditions").FirstOrDefault(c => c.Text("type") == condition.Text("type"));
             condition["lastTransitionTime"] = before is not null && before.Text("status") == condition.Text("status")
-                ? before.Text("lastTransitionTime") : context.Time.Stamp();
+                ? before.TextOr(context.Time.Stamp(), "lastTransitionTime") : context.Time.Stamp();
         }
         var status = new JsonObject { ["phase"] = "Terminating", ["conditions"] = conditions };
         if (JsonNode.DeepEquals(ns["status"], status))

@@ -103,8 +103,8 @@ public sealed class NodeLifecycleController(IGrainFactory grains, NodePods pods,
                 ["status"] = "Unknown",
                 ["reason"] = known ? "NodeStatusUnknown" : "NodeStatusNeverUpdated",
                 ["message"] = known ? "Kubelet stopped posting node status." : "Kubelet never posted node status.",
-                ["lastHeartbeatTime"] = known ? old.Text("lastHeartbeatTime") : stamp,
-                ["lastTransitionTime"] = known && old.Text("status") == "Unknown" ? old.Text("lastTransitionTime") : stamp,
+                ["lastHeartbeatTime"] = old.TextOr(stamp, "lastHeartbeatTime"),
+                ["lastTransitionTime"] = old.Text("status") == "Unknown" ? old.TextOr(stamp, "lastTransitionTime") : stamp,
             });
         }
         if (updated["status"] is not JsonObject status)

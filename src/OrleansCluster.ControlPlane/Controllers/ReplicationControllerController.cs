@@ -146,7 +146,7 @@ public sealed class ReplicationControllerController : IController
                 ["reason"] = failure.Value.Reason,
                 ["message"] = failure.Value.Message,
                 ["lastTransitionTime"] = rc.Items("status", "conditions").FirstOrDefault(c => c.Text("type") == "ReplicaFailure") is { } old
-                    ? old.Text("lastTransitionTime") : context.Time.Stamp(),
+                    ? old.TextOr(context.Time.Stamp(), "lastTransitionTime") : context.Time.Stamp(),
             });
         }
         if (JsonNode.DeepEquals(status, rc["status"]))

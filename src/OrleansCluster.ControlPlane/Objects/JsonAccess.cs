@@ -40,6 +40,9 @@ internal static class JsonAccess
         element.ValueKind == JsonValueKind.Object && element.TryGetProperty(member, out var value) && value.ValueKind == JsonValueKind.Array
             ? value.EnumerateArray() : default;
 
+    /// <summary>A time that an object says, or another where it says none: an empty text is no time, and the whole object would be refused for it.</summary>
+    public static string TextOr(this JsonNode? node, string otherwise, string member) => node.Text(member) is { Length: > 0 } text ? text : otherwise;
+
     /// <summary>RFC 3339 time as objects carry it, to the second.</summary>
     public static string Stamp(this TimeProvider time) => time.GetUtcNow().UtcDateTime.ToString("yyyy-MM-dd'T'HH:mm:ss'Z'");
 }

@@ -26,6 +26,11 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
     /// <summary>Decisions of one write: a conflict needs a second, a claim in use (a cluster IP) may need a few more.</summary>
     private const int MaxDecisions = 16;
 
+    /// <summary>Looks after a commit of unknown outcome, with the pauses below about 350 ms in sum: others who write this object wait meanwhile.</summary>
+    private const int MaxLooks = 3;
+
+    private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(50);
+
     private const string FenceMoved = "FenceMoved";
 
     private ObjectKey _key;
@@ -65,11 +70,22 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
             return Fail(StatusError.NoSuchPath());
         try
         {
-            for (var decision = 0; decision < MaxDecisions; decision++)
+            Tried? tried = null;
+            for (int decision = 0, looks = 0; decision < MaxDecisions; decision++)
             {
-                await LoadAsync(cancellationToken); // (3)
-                if (await TryExecuteAsync(request, decision, cancellationToken) is { } reply)
-                    return reply;
+                try
+                {
+                    await LoadAsync(cancellationToken); // (3)
+                    if (tried is not null && WasCommitted(tried))
+                        return Succeed(tried.Code, _current ?? tried.Removed!, tried.Warnings, request.Subresource) with { Removed = _current is null };
+                    if (await TryExecuteAsync(request, decision, t => tried = t, cancellationToken) is { } reply)
+                        return reply;
+                }
+                catch (StoreUnavailableException) when (looks < MaxLooks)
+                {
+                    Doubt();
+                    await Task.Delay(FirstPause * (1 << looks++), services.Time, cancellationToken);
+                }
             }
             return Fail(StatusError.Modified(_definition.Plural, _definition.Group, _key.Name));
         }
@@ -96,7 +112,7 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
     }
 
     /// <summary>One decision; null asks for another one on fresh state.</summary>
-    private async ValueTask<ObjectReply?> TryExecuteAsync(ObjectRequest request, int decision, CancellationToken cancellationToken)
+    private async ValueTask<ObjectReply?> TryExecuteAsync(ObjectRequest request, int decision, Action<Tried?> note, CancellationToken cancellationToken)
     {
         var definition = _definition!;
         var current = _current;
@@ -137,7 +153,9 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
             Fence = write.Fence,
             Queue = services.Effects.Queue(definition.Resource, removal ? null : result.Object, write.Old),
         };
+        note(new Tried(commit, created ? 201 : 200, write.Warnings, removal ? current! with { Value = value } : null));
         var committed = await services.Store.CommitAsync(commit, cancellationToken); // (8)
+        note(null);
         switch (committed.Outcome)
         {
             case CommitOutcome.Committed:
@@ -161,6 +179,13 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
 
     /// <summary>True for the refusal of a binding whose node has a new authority, or a new epoch of the same.</summary>
     internal static bool IsFenceMoved(StatusError error) => error.Causes.Any(c => c.Reason == FenceMoved);
+
+    /// <summary>
+    /// True if the store shows exactly what a commit of unknown outcome would have written: it was this call's own, and deciding again would do it twice.
+    /// </summary>
+    private bool WasCommitted(Tried tried) => tried.Commit.Kind == CommitKind.Delete
+        ? _current is null
+        : _current is not null && _current.Revision > tried.Commit.ExpectedRevision && _current.Value.AsSpan().SequenceEqual(tried.Commit.Value);
 
     private async ValueTask LoadAsync(CancellationToken cancellationToken)
     {
@@ -211,6 +236,9 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
         Error = CanonicalJson.SerializeNode(error.ToJson()),
         Warnings = warnings is null or [] ? [] : [.. warnings],
     };
+
+    /// <summary>A commit that was asked for, and the answer if it turns out to have gone through.</summary>
+    private sealed record Tried(Commit Commit, int Code, List<string> Warnings, StoredObject? Removed);
 
     private StatusError NotFound() => StatusError.NotFound(_definition!.Plural, _definition.Group, _key.Name);
 

@@ -17,7 +17,11 @@ internal sealed record Refusal(string Plugin, string Reason)
 internal readonly record struct ScoredNode(string Node, long Score);
 
 /// <summary>What looking for a node came to; <see cref="Best"/> has the highest scores, the chosen node first.</summary>
-internal sealed record SelectionResult(string? Node, int NodesSeen, IReadOnlyList<Refusal> Refusals, IReadOnlyList<ScoredNode> Best);
+internal sealed record SelectionResult(string? Node, int NodesSeen, IReadOnlyList<Refusal> Refusals, IReadOnlyList<ScoredNode> Best)
+{
+    /// <summary>Refused nodes that might take the pod if other pods left them.</summary>
+    public int NodesThatLackRoom { get; init; }
+}
 
 /// <summary>
 /// Finds the best node for a pod: filter until enough fit nodes are found, score those, take the best; ties by chance from the decision's own seed, so
@@ -35,6 +39,9 @@ internal static class NodeSelection
     [ThreadStatic]
     private static Scratch? _scratch;
 
+    [ThreadStatic]
+    private static List<string>? _furtherReasons;
+
     public static SelectionResult Select(
         PodRequirements pod, SchedulingProfile profile, ReadOnlySpan<ClusterView.Slot?> slots, IReadOnlySet<string> excluded, Random random)
     {
@@ -46,6 +53,7 @@ internal static class NodeSelection
         var start = slots.Length == 0 ? 0 : random.Next(slots.Length);
         var seen = 0;
         var fit = 0;
+        var full = 0;
         for (var i = 0; i < slots.Length && fit < wanted; i++)
         {
             var at = start + i;
@@ -56,15 +64,17 @@ internal static class NodeSelection
             node = slot.Usage.View(facts);
             if (excluded.Count > 0 && excluded.Contains(facts.Name))
                 Count(ref refusals, "Reserve", "node(s) refused the reservation", facts.Name);
-            else if (!IsRefused(pod, node, filters, ref refusals))
+            else if (RefusedBy(pod, node, filters, ref refusals) is not { } filter)
                 fit++;
+            else if (filter.RoomWouldHelp)
+                full++;
         }
         try
         {
             if (fit == 0)
-                return new SelectionResult(null, seen, refusals ?? [], []);
+                return new SelectionResult(null, seen, refusals ?? [], []) { NodesThatLackRoom = full };
             var ranking = Rank(pod, profile, scratch, fit, random);
-            return new SelectionResult(ranking[0].Node, seen, refusals ?? [], ranking);
+            return new SelectionResult(ranking[0].Node, seen, refusals ?? [], ranking) { NodesThatLackRoom = full };
         }
         finally
         {
@@ -94,17 +104,21 @@ internal static class NodeSelection
         return scratch.Filters.AsSpan(0, count);
     }
 
-    private static bool IsRefused(PodRequirements pod, in NodeView node, ReadOnlySpan<IFilterPlugin> filters, ref List<Refusal>? refusals)
+    private static IFilterPlugin? RefusedBy(PodRequirements pod, in NodeView node, ReadOnlySpan<IFilterPlugin> filters, ref List<Refusal>? refusals)
     {
         foreach (var filter in filters)
         {
-            if (filter.Refuse(pod, node) is { } reason)
-            {
-                Count(ref refusals, filter.Name, reason, node.Facts.Name);
-                return true;
-            }
+            if (filter.Refuse(pod, node) is not { } reason)
+                continue;
+            Count(ref refusals, filter.Name, reason, node.Facts.Name);
+            var further = _furtherReasons ??= [];
+            filter.AddFurtherReasons(pod, node, further);
+            foreach (var other in further)
+                Count(ref refusals, filter.Name, other, node.Facts.Name);
+            further.Clear();
+            return filter;
         }
-        return false;
+        return null;
     }
 
     private static void Count(ref List<Refusal>? refusals, string plugin, string reason, string node)

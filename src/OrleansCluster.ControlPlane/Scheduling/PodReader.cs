@@ -176,6 +176,9 @@ internal static class PodReader
 /// <summary>Reads what the scheduler needs of a node, once per version of the node.</summary>
 internal static class NodeReader
 {
+    /// <summary>Counts for a node whose agent has not said yet what it has: it is no place for pods, and the reason is that, not `Too many pods`.</summary>
+    private static readonly Taint NotReported = new("node.kubernetes.io/not-ready", "", "NoSchedule");
+
     private static readonly ConditionalWeakTable<ICachedObject, NodeFacts> Known = [];
 
     public static NodeFacts Of(ICachedObject node) => Known.GetValue(node, static n => Read(n));
@@ -200,6 +203,10 @@ internal static class NodeReader
             allocatable = PodReader.Amounts(amounts, extended);
             pods = amounts.TryGetProperty("pods", out var count) && Quantity.TryParse(count.ValueKind == JsonValueKind.String ? count.GetString() : count.GetRawText(), out var number)
                 ? (int)number.Value : 0;
+        }
+        else if (!taints.Contains(NotReported))
+        {
+            taints.Add(NotReported);
         }
         return new NodeFacts
         {

@@ -90,10 +90,14 @@ public sealed partial class SchedulingDecisionGrain(
             if (tries == MaxTries)
                 return new DecisionOutcome { Result = DecisionResult.Failed, Message = $"{tries} nodes refused: {string.Join(", ", promise.Reasons)}" };
         }
-        var message = UnschedulableMessage.From(selection);
-        await ReportUnschedulableAsync(request, message, cancellationToken);
-        // What only a node itself refused, by promises to pods that are not bound yet, may be free a moment later without any change that would tell.
-        return new DecisionOutcome { Result = excluded is null ? DecisionResult.Unschedulable : DecisionResult.Failed, Message = message };
+        // A node that this silo thinks fit knows better: it has promised its place to another silo's pod, or has not seen yet that a pod has left.
+        // Either passes, so this is no answer for users, and nothing else would wake the pod.
+        if (excluded is not null)
+            return new DecisionOutcome { Result = DecisionResult.Failed, Message = $"the nodes that seemed fit refused: {string.Join(", ", excluded)}" };
+        var json = CanonicalJson.Parse(request.Pod);
+        var message = UnschedulableMessage.From(selection, neverPreempts: json.Text("spec", "preemptionPolicy") == "Never");
+        await ReportUnschedulableAsync(request, json, message, cancellationToken);
+        return new DecisionOutcome { Result = DecisionResult.Unschedulable, Message = message };
     }
 
     private async Task<ReserveReply> ReserveAsync(DecisionRequest request, PodRequirements pod, string node, CancellationToken cancellationToken)
@@ -175,9 +179,8 @@ public sealed partial class SchedulingDecisionGrain(
         return (int)((hash ^ (uint)attempt) * 16777619);
     }
 
-    private async Task ReportUnschedulableAsync(DecisionRequest request, string message, CancellationToken cancellationToken)
+    private async Task ReportUnschedulableAsync(DecisionRequest request, JsonObject pod, string message, CancellationToken cancellationToken)
     {
-        var pod = CanonicalJson.Parse(request.Pod);
         events.For(SchedulingProfiles.DefaultName).Record(pod, "Warning", "FailedScheduling", message);
         var old = pod.Items("status", "conditions").FirstOrDefault(c => c.Text("type") == "PodScheduled");
         if (message == _lastMessage || (old.Text("reason") == "Unschedulable" && old.Text("message") == message))
@@ -190,7 +193,7 @@ public sealed partial class SchedulingDecisionGrain(
             ["reason"] = "Unschedulable",
             ["message"] = message,
             ["lastProbeTime"] = null,
-            ["lastTransitionTime"] = old.Text("status") == "False" ? old.Text("lastTransitionTime") : time.Stamp(),
+            ["lastTransitionTime"] = old.Text("status") == "False" ? old.TextOr(time.Stamp(), "lastTransitionTime") : time.Stamp(),
         };
         var patch = new JsonObject
         {

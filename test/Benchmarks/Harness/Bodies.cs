@@ -38,7 +38,7 @@ internal static class Bodies
         $$$"""
         {"apiVersion":"v1","kind":"ReplicationController","metadata":{"name":"{{{name}}}"},"spec":{"replicas":{{{replicas}}},"selector":{"app":"{{{name}}}"},
         "template":{"metadata":{"labels":{"app":"{{{name}}}"}},"spec":{"containers":[{"name":"app","image":"example.org/bench/app:1.2.3",
-        "resources":{"requests":{"cpu":"10m","memory":"16Mi"} } }]} } }
+        "resources":{"requests":{"cpu":"10m","memory":"16Mi"} } }]} } } }
         """);
 
     /// <summary>Makes a stored object updatable over and over: its resourceVersion is taken out, so that an update is unconditional.</summary>

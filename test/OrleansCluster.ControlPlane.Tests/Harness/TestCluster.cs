@@ -129,16 +129,17 @@ internal sealed class TestCluster : IAsyncDisposable
     /// <summary>
     /// Asks until the answer is right and returns it; a time-out tells the last one. With a fake clock, time passes in steps while it asks.
     /// </summary>
-    public async Task<T> UntilAsync<T>(string what, Func<Task<T>> ask, Func<T, bool> holds, TimeSpan? step = null)
+    public async Task<T> UntilAsync<T>(string what, Func<Task<T>> ask, Func<T, bool> holds, TimeSpan? step = null, TimeSpan? patience = null)
     {
+        var limit = patience ?? Patience;
         var began = TimeProvider.System.GetTimestamp();
         while (true)
         {
             var seen = await ask();
             if (holds(seen))
                 return seen;
-            if (TimeProvider.System.GetElapsedTime(began) > Patience)
-                throw new TimeoutException($"Waited {Patience.TotalSeconds} s until {what}. Seen last: {Describe(seen)}");
+            if (TimeProvider.System.GetElapsedTime(began) > limit)
+                throw new TimeoutException($"Waited {limit.TotalSeconds} s until {what}. Seen last: {Describe(seen)}");
             if (_options.Time is FakeTimeProvider fake)
                 fake.Advance(step ?? TimeSpan.FromMilliseconds(100));
             await Task.Delay(5, Cancellation); // Paces the questions; the condition itself is not bound to a time.

@@ -1,5 +1,6 @@
 using OrleansCluster.ControlPlane.Scheduling;
 using OrleansCluster.ControlPlane.Scheduling.Plugins;
+using OrleansCluster.ControlPlane.Tests.Harness;
 using OrleansCluster.Scheduling;
 
 namespace OrleansCluster.ControlPlane.Tests.Scheduling;
@@ -29,11 +30,45 @@ public sealed class NodeSelectionTests
     {
         var selection = Select(Pod(cpu: 2000), Slot("a", cpu: 1000), Slot("b", cpu: 4000, taints: [new Taint("a", "b", "NoSchedule")]), Slot("c", cpu: 4000, taints: [new Taint("a", "b", "NoSchedule")]));
         Assert.Null(selection.Node);
-        Assert.Equal("0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {a: b}.", UnschedulableMessage.From(selection));
+        Assert.Equal(
+            "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {a: b}. preemption: 0/3 nodes are available: "
+                + "1 No preemption victims found for incoming pod, 2 Preemption is not helpful for scheduling.",
+            UnschedulableMessage.From(selection));
+        Assert.Equal(
+            "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) had untolerated taint {a: b}. preemption: not eligible due to preemptionPolicy=Never.",
+            UnschedulableMessage.From(selection, neverPreempts: true));
     }
 
     [Fact]
-    public void Without_nodes_the_message_says_so() => Assert.Equal("no nodes available to schedule pods", UnschedulableMessage.From(Select(Pod())));
+    public void A_node_that_lacks_two_things_is_counted_for_both() => Assert.Equal(
+        "0/3 nodes are available: 1 Too many pods, 2 Insufficient memory, 3 Insufficient cpu. preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod.",
+        UnschedulableMessage.From(Select(Pod(cpu: 5000, memory: 5 * Gi), Slot("a", memory: Gi), Slot("b", memory: Gi), Slot("c", pods: 0))));
+
+    [Fact]
+    public void A_node_that_has_not_reported_yet_is_not_ready()
+    {
+        var facts = NodeReader.Of(Cached.Object("nodes", """{"metadata":{"name":"a"},"spec":{} }"""));
+        Assert.Equal(
+            "0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }.",
+            Reasons(Select(Pod(), new ClusterView.Slot(facts, NodeUsage.None))));
+    }
+
+    [Fact]
+    public void Pods_that_request_nothing_spread_over_equal_nodes()
+    {
+        ClusterView.Slot[] slots = [.. Enumerable.Range(0, 10).Select(i => Slot($"n{i}", cpu: 8000, memory: 32 * Gi))];
+        var plain = PodReaderTests.Read("""{"containers":[{"name":"c"}]}""");
+        for (var i = 0; i < 100; i++)
+        {
+            var node = NodeSelection.Select(plain, Profile, slots, None, new Random(i)).Node;
+            var at = Array.FindIndex(slots, s => s.Facts!.Name == node);
+            slots[at] = slots[at] with { Usage = slots[at].Usage.With(plain) };
+        }
+        Assert.All(slots, s => Assert.InRange(s.Usage.Pods, 9, 11));
+    }
+
+    [Fact]
+    public void Without_nodes_the_message_says_so() => Assert.Equal("no nodes available to schedule pods", Reasons(Select(Pod())));
 
     [Fact]
     public void Slots_without_a_node_do_not_count()
@@ -121,14 +156,14 @@ public sealed class NodeSelectionTests
     {
         var pod = PodReaderTests.Read("""{"containers":[],"nodeSelector":{"zone":"x"}}""");
         Assert.Equal("b", Select(pod, Slot("a", labels: new() { ["zone"] = "y" }), Slot("b", labels: new() { ["zone"] = "x" })).Node);
-        Assert.Equal("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.", UnschedulableMessage.From(Select(pod, Slot("a"))));
+        Assert.Equal("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.", Reasons(Select(pod, Slot("a"))));
     }
 
     [Fact]
     public void A_cordoned_node_takes_only_pods_that_tolerate_it()
     {
         var cordoned = Slot("a", unschedulable: true);
-        Assert.Equal("0/1 nodes are available: 1 node(s) were unschedulable.", UnschedulableMessage.From(Select(Pod(), cordoned)));
+        Assert.Equal("0/1 nodes are available: 1 node(s) were unschedulable.", Reasons(Select(Pod(), cordoned)));
         Assert.Equal("a", Select(PodReaderTests.Read("""{"containers":[],"tolerations":[{"key":"node.kubernetes.io/unschedulable","operator":"Exists","effect":"NoSchedule"}]}"""), cordoned).Node);
     }
 
@@ -151,7 +186,7 @@ public sealed class NodeSelectionTests
         var node = Slot("a", extended: new() { ["example.com/gpu"] = 2 });
         Assert.Equal("a", Select(one, node).Node);
         var full = node with { Usage = node.Usage.With(one).With(one) };
-        Assert.Equal("0/1 nodes are available: 1 Insufficient example.com/gpu.", UnschedulableMessage.From(Select(one, full)));
+        Assert.Equal("0/1 nodes are available: 1 Insufficient example.com/gpu.", Reasons(Select(one, full)));
         Assert.Equal("a", Select(one, full with { Usage = full.Usage.Without(one) }).Node);
     }
 
@@ -200,6 +235,9 @@ public sealed class NodeSelectionTests
         var refusal = Assert.Single(Select(Pod(cpu: 9000), [.. Enumerable.Range(1, 9).Select(i => Slot($"n{i}"))]).Refusals);
         Assert.Equal(("NodeResourcesFit", "Insufficient cpu", 9, 3), (refusal.Plugin, refusal.Reason, refusal.Count, refusal.Samples.Count));
     }
+
+    // The first sentence of the message.
+    private static string Reasons(SelectionResult selection) => UnschedulableMessage.From(selection).Split(" preemption: ")[0];
 
     private static SelectionResult Select(PodRequirements pod, params ClusterView.Slot?[] slots) => NodeSelection.Select(pod, Profile, slots, None, new Random(1));
 

@@ -108,6 +108,8 @@ internal sealed class NodePorts : IFilterPlugin
 
     public bool AppliesTo(PodRequirements pod) => pod.HostPorts.Count > 0;
 
+    public bool RoomWouldHelp => true;
+
     public string? Refuse(PodRequirements pod, in NodeView node)
     {
         foreach (var port in pod.HostPorts)

@@ -12,25 +12,53 @@ internal sealed class NodeResourcesFit : IFilterPlugin, IScorePlugin
 
     public bool AppliesTo(PodRequirements pod) => true;
 
+    public bool RoomWouldHelp => true;
+
     public string? Refuse(PodRequirements pod, in NodeView node)
     {
-        var facts = node.Facts;
-        if (node.Pods + 1 > facts.AllocatablePods)
+        if (node.Pods + 1 > node.Facts.AllocatablePods)
             return "Too many pods";
-        var requests = pod.Requests;
-        if (requests.MilliCpu > 0 && requests.MilliCpu > facts.Allocatable.MilliCpu - node.Requested.MilliCpu)
+        if (Lacks(pod.Requests.MilliCpu, node.Facts.Allocatable.MilliCpu, node.Requested.MilliCpu))
             return "Insufficient cpu";
-        if (requests.Memory > 0 && requests.Memory > facts.Allocatable.Memory - node.Requested.Memory)
+        if (Lacks(pod.Requests.Memory, node.Facts.Allocatable.Memory, node.Requested.Memory))
             return "Insufficient memory";
-        if (requests.EphemeralStorage > 0 && requests.EphemeralStorage > facts.Allocatable.EphemeralStorage - node.Requested.EphemeralStorage)
+        if (Lacks(pod.Requests.EphemeralStorage, node.Facts.Allocatable.EphemeralStorage, node.Requested.EphemeralStorage))
             return "Insufficient ephemeral-storage";
+        if (pod.Extended.Count == 0)
+            return null;
         foreach (var (name, amount) in pod.Extended)
         {
-            if (amount > 0 && amount > facts.Extended.GetValueOrDefault(name) - (node.Extended?.GetValueOrDefault(name) ?? 0))
+            if (LacksExtended(name, amount, node))
                 return "Insufficient " + name;
         }
         return null;
     }
+
+    public void AddFurtherReasons(PodRequirements pod, in NodeView node, ICollection<string> reasons)
+    {
+        var first = Refuse(pod, node);
+        void Add(string reason)
+        {
+            if (reason != first)
+                reasons.Add(reason);
+        }
+        if (Lacks(pod.Requests.MilliCpu, node.Facts.Allocatable.MilliCpu, node.Requested.MilliCpu))
+            Add("Insufficient cpu");
+        if (Lacks(pod.Requests.Memory, node.Facts.Allocatable.Memory, node.Requested.Memory))
+            Add("Insufficient memory");
+        if (Lacks(pod.Requests.EphemeralStorage, node.Facts.Allocatable.EphemeralStorage, node.Requested.EphemeralStorage))
+            Add("Insufficient ephemeral-storage");
+        foreach (var (name, amount) in pod.Extended)
+        {
+            if (LacksExtended(name, amount, node))
+                Add("Insufficient " + name);
+        }
+    }
+
+    private static bool Lacks(long wanted, long allocatable, long requested) => wanted > 0 && wanted > allocatable - requested;
+
+    private static bool LacksExtended(string name, long amount, in NodeView node) =>
+        Lacks(amount, node.Facts.Extended.GetValueOrDefault(name), node.Extended?.GetValueOrDefault(name) ?? 0);
 
     public long Score(PodRequirements pod, in NodeView node) =>
         (Least(node.Facts.Allocatable.MilliCpu, node.ScoringRequested.MilliCpu + pod.ScoringRequests.MilliCpu)
