@@ -1,6 +1,7 @@
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Options;
+using Orleans.Configuration;
 using OrleansCluster.ControlPlane.Admission;
 using OrleansCluster.ControlPlane.Controllers;
 using OrleansCluster.ControlPlane.Nodes;
@@ -19,6 +20,9 @@ public static class ControlPlaneRegistration
     {
         services.AddOptions<ControlPlaneOptions>().Configure(configure ?? (_ => { })).ValidateOnStart();
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<ControlPlaneOptions>, ControlPlaneOptionsValidator>());
+
+        // Grains of idle objects go after a minute, so Orleans must look more often than that; with another quantum no silo starts.
+        services.Configure<GrainCollectionOptions>(collection => collection.CollectionQuantum = TimeSpan.FromSeconds(30));
 
         services.AddSingleton<ObjectGrainServices>();
         services.AddSingleton<CommitEffects>();

@@ -1,5 +1,4 @@
 using OrleansCluster.Api;
-using OrleansCluster.ControlPlane.Controllers;
 using OrleansCluster.ControlPlane.Tests.Harness;
 
 namespace OrleansCluster.ControlPlane.Tests.Controllers;

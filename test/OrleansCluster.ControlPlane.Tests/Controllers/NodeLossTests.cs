@@ -1,5 +1,4 @@
 using Microsoft.Extensions.Time.Testing;
-using OrleansCluster.Api;
 using OrleansCluster.ControlPlane.Controllers;
 using OrleansCluster.ControlPlane.Tests.Harness;
 

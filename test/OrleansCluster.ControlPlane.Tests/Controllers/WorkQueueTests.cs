@@ -2,7 +2,6 @@ using System.Collections.Concurrent;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Core.Internal;
 using OrleansCluster.Api;
-using OrleansCluster.ControlPlane.Controllers;
 using OrleansCluster.ControlPlane.Tests.Harness;
 
 namespace OrleansCluster.ControlPlane.Tests.Controllers;
@@ -76,7 +75,7 @@ public sealed class WorkQueueTests
         await cluster.DeleteAsync("configmaps", "gone");
         await cluster.UntilAsync("the removal has been tried", () => Task.FromResult(probe.Runs("gone") >= 2));
 
-        await management.ForceActivationCollection(TimeSpan.Zero);
+        await management.ForceActivationCollection(TimeSpan.Zero, Cancellation);
         await DeactivatePumpAsync(cluster);
         hold.TrySetResult();
         probe.Fail("gone", times: 0);

@@ -30,7 +30,7 @@ public sealed class SiloKillTests
         await cluster.CreateAsync("replicationcontrollers", Manifests.ReplicationController("web", 40));
         await cluster.UntilAsync("work is under way", async () => acknowledged.Count > 50 && (await cluster.ListAsync("pods")).Count > 5);
 
-        await cluster.Orleans.KillSiloAsync(cluster.Orleans.Silos[1]);
+        await cluster.Orleans.KillSiloAsync(cluster.Orleans.Silos[1], Cancellation);
         var before = acknowledged.Count;
         await cluster.UntilAsync("writes go on", () => Task.FromResult(acknowledged.Count > before + 100));
         await stop.CancelAsync();
