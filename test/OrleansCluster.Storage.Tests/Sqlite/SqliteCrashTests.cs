@@ -18,7 +18,7 @@ public sealed class SqliteCrashTests(ITestOutputHelper output)
     [Fact]
     public Task Nothing_acknowledged_is_lost_by_hundreds_of_kills() => RunAsync(kills: 240, atMost: TimeSpan.FromSeconds(60));
 
-    [Fact(Explicit = true)]
+    [Fact]
     [Trait("Category", "Long")]
     public Task Nothing_acknowledged_is_lost_by_thousands_of_kills() => RunAsync(kills: 4000, atMost: TimeSpan.FromHours(1));
 

@@ -21,7 +21,7 @@ public sealed class SqliteModelTests
     [Fact]
     public Task Any_sequence_of_operations_does_what_the_model_does() => SampleAsync(iterations: 300);
 
-    [Fact(Explicit = true)]
+    [Fact]
     [Trait("Category", "Long")]
     public Task Any_sequence_of_operations_does_what_the_model_does_long() => SampleAsync(iterations: 20_000);
 
