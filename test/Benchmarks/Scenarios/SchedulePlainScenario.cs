@@ -152,9 +152,9 @@ internal sealed class SchedulePlainScenario : IScenario
         {
             if (line.IndexOf("\"nodeName\":\""u8) < 0)
                 return;
-            var at = line.IndexOf("\"name\":\""u8) + "\"name\":\""u8.Length;
-            var name = line[at..];
-            _bound.Add(System.Text.Encoding.UTF8.GetString(name[..name.IndexOf((byte)'"')]));
+            // Read, not searched for: an owner's name may come before the pod's.
+            using var change = System.Text.Json.JsonDocument.Parse(line.ToArray());
+            _bound.Add(change.RootElement.GetProperty("object").GetProperty("metadata").GetProperty("name").GetString()!);
         }
     }
 }
