@@ -42,9 +42,11 @@ public sealed class NamespaceTests(NamespaceTests.Fixture fixture) : IClassFixtu
         await space.CreateAsync("configmaps", """{"metadata":{"name":"held","finalizers":["example.com/hold"]} }""");
         await DeleteAsync(space);
         var ns = await fixture.Shared.Cluster.UntilAsync(
-            "the conditions name what is left", () => fixture.Shared.Cluster.GetAsync("namespaces", space.Name), n => n.Condition("NamespaceFinalizersRemaining").At("status") == "True");
+            "the conditions name the one object that is left, after what goes at once has gone",
+            () => fixture.Shared.Cluster.GetAsync("namespaces", space.Name),
+            n => n.Condition("NamespaceContentRemaining").At("message") == "Some resources are remaining: configmaps. has 1 resource instances");
         Assert.Equal("Terminating", ns.At("status", "phase"));
-        Assert.Equal("Some resources are remaining: configmaps. has 1 resource instances", ns.Condition("NamespaceContentRemaining").At("message"));
+        Assert.Equal("True", ns.Condition("NamespaceFinalizersRemaining").At("status"));
         Assert.Equal("Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances", ns.Condition("NamespaceFinalizersRemaining").At("message"));
         Assert.Equal("False", ns.Condition("NamespaceDeletionContentFailure").At("status"));
         Assert.Equal(["kubernetes"], ns!["spec"]!["finalizers"]!.AsArray().Select(f => (string?)f));
