@@ -22,7 +22,7 @@ closure() {
   apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances "$@" |
     grep -E '^[a-z0-9][a-z0-9.+-]*$' |
     grep -vE '^(adduser|passwd|debconf.*|cdebconf.*|dpkg|tar|base-passwd|lsb-base|sysvinit-utils|init-system-helpers|sensible-utils|login.*|netbase|perl.*|gcc-.*|debianutils|mawk|.*awk|openssl|e2fsprogs|ucf|install-info|readline-common|.*-dbg|util-linux.*|systemd.*|dbus.*|libsystemd-shared|logrotate|cron.*|anacron|mail.*|exim.*|bsd-mailx|popt.*)$' |
-    grep -vE '^(usrmerge|usr-is-merged|lib.*-perl|libgmp10|libmpfr6|libsigsegv2)$' |
+    grep -vE '^(usrmerge|usr-is-merged|lib.*-perl|libmpfr6|libsigsegv2)$' |
     grep -vE '^lib(perl|pam|elogind|newt|slang|.*debian-installer|textwrap|readline|semanage|sepol|audit|gdbm|db5|db-|debconf|locale-gettext|text-.*-perl|crypt-.*-perl|smartcols|blkid|mount|fdisk|ext2fs|com-err2|ss2|uuid1|util-linux)' |
     sort -u
 }
