@@ -60,7 +60,8 @@ internal sealed class ResourceFollower(IResourceReaderGrain reader, ListQuery qu
         }
     }
 
-    private async Task<List<(WatchEventType Type, byte[] Object)>> ListAsync(CancellationToken cancellationToken)
+    /// <summary>All there is, as the difference to what was told before, which at the start is nothing. The next <see cref="ReadAsync"/> continues from it.</summary>
+    public async Task<List<(WatchEventType Type, byte[] Object)>> ListAsync(CancellationToken cancellationToken)
     {
         var (revision, objects) = await GrainObjectClient.ReadAllAsync(reader, query, PageSize, cancellationToken);
         var events = new List<(WatchEventType, byte[])>();

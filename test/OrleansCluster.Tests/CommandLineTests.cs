@@ -23,7 +23,10 @@ public sealed class CommandLineTests
 
     [Theory]
     [InlineData("dev")]
+    [InlineData("silo")]
+    [InlineData("apiserver")]
     [InlineData("kubelet")]
+    [InlineData("proxy")]
     public async Task Help_OfARole_DocumentsEveryOption(string role)
     {
         var (code, output, _) = await RunAsync(role, "--help");
@@ -41,6 +44,14 @@ public sealed class CommandLineTests
     [InlineData("--runtime", "dev", "--runtime", "lxc")]
     [InlineData("--nodes", "dev", "--nodes", "many")]
     [InlineData("--no-such-option", "dev", "--no-such-option")]
+    [InlineData("--redis", "silo")]
+    [InlineData("--redis", "apiserver")]
+    [InlineData("--gateway", "proxy")]
+    [InlineData("is not HOST:PORT", "kubelet", "--gateway", "localhost")]
+    [InlineData("--silo-port must be between", "silo", "--redis", "localhost:1", "--silo-port", "70000")]
+    [InlineData("names no server", "silo", "--redis", ",abortConnect=false")]
+    [InlineData("does not exist", "apiserver", "--redis", "localhost:1", "--redis-password-file", "/no/such/file")]
+    [InlineData("is no name", "silo", "--redis", "localhost:1", "--advertise", "no-such-host.invalid")]
     [InlineData("no-such-role", "no-such-role")]
     public async Task BadArguments_ExitWithOneAndSayWhich(string expected, params string[] arguments)
     {

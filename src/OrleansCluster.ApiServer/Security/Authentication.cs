@@ -128,6 +128,7 @@ internal sealed class StaticTokens
     /// <summary>The administrator's token kept in a file; made at the first start.</summary>
     public static string EnsureTokenFile(string path)
     {
+        using var folderLock = FolderLock.Take(Path.GetDirectoryName(Path.GetFullPath(path))!, TimeProvider.System);
         if (File.Exists(path) && File.ReadAllText(path).Trim() is { Length: > 0 } known)
             return known;
         var token = System.Buffers.Text.Base64Url.EncodeToString(RandomNumberGenerator.GetBytes(32));

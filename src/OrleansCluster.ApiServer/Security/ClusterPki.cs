@@ -15,7 +15,8 @@ namespace OrleansCluster.ApiServer;
 /// apiserver-kubelet-client.crt/.key      CN=kube-apiserver-kubelet-client, O=system:masters: towards node agents
 /// kubelet-NODE.crt/.key                  serving certificate of one machine's node agent
 /// </code>
-/// Not safe for two processes at once on one folder at the first start. Safe for concurrent use within a process.
+/// Safe for concurrent use, also by several processes on one folder: what is missing is made under the folder's lock. Processes that want different
+/// names in the same certificate get one that has them all.
 /// </summary>
 public sealed class ClusterPki : IDisposable
 {
@@ -67,8 +68,13 @@ public sealed class ClusterPki : IDisposable
         var authority = Load(folder, "ca");
         if (authority is null)
         {
-            authority = MakeAuthority(time.GetUtcNow());
-            Save(folder, "ca", authority);
+            using var folderLock = FolderLock.Take(folder, time);
+            authority = Load(folder, "ca"); // Another process may have been faster.
+            if (authority is null)
+            {
+                authority = MakeAuthority(time.GetUtcNow());
+                Save(folder, "ca", authority);
+            }
         }
         return new ClusterPki(folder, time, authority);
     }
@@ -153,15 +159,33 @@ public sealed class ClusterPki : IDisposable
             }
             var certificate = Load(_folder, name);
             if (certificate is null || !IsUsable(certificate, hosts) || !Issued(certificate))
-            {
-                certificate?.Dispose();
-                certificate = Issue(subject, usage, hosts);
-                Save(_folder, name, certificate);
-            }
+                certificate = IssueShared(name, subject, usage, hosts, certificate);
             _issued.Add(name, certificate);
             return certificate;
         }
     }
+
+    /// <summary>Issues under the folder's lock, unless another process has just done so. Names that the present certificate has stay in.</summary>
+    private X509Certificate2 IssueShared(string name, X500DistinguishedName subject, Usage usage, IReadOnlyCollection<string> hosts, X509Certificate2? present)
+    {
+        using var folderLock = FolderLock.Take(_folder, _time);
+        present?.Dispose();
+        present = Load(_folder, name);
+        if (present is not null && Issued(present))
+        {
+            if (IsUsable(present, hosts))
+                return present;
+            hosts = [.. hosts, .. HostsOf(present)];
+        }
+        present?.Dispose();
+        var certificate = Issue(subject, usage, hosts);
+        Save(_folder, name, certificate);
+        return certificate;
+    }
+
+    private static IEnumerable<string> HostsOf(X509Certificate2 certificate) =>
+        certificate.Extensions.OfType<X509SubjectAlternativeNameExtension>()
+            .SelectMany(names => names.EnumerateDnsNames().Concat(names.EnumerateIPAddresses().Select(a => a.ToString())));
 
     private bool IsUsable(X509Certificate2 certificate, IReadOnlyCollection<string> hosts)
     {
@@ -238,7 +262,17 @@ public sealed class ClusterPki : IDisposable
     {
         var certificate = Path.Combine(folder, name + ".crt");
         var key = Path.Combine(folder, name + ".key");
-        return File.Exists(certificate) && File.Exists(key) ? X509Certificate2.CreateFromPemFile(certificate, key) : null;
+        if (!File.Exists(certificate) || !File.Exists(key))
+            return null;
+        try
+        {
+            return X509Certificate2.CreateFromPemFile(certificate, key);
+        }
+        catch (Exception error) when (name != "ca" && error is CryptographicException or ArgumentException)
+        {
+            // Key and certificate of two issues: another process is between its two writes. Under the lock it is not, and what does not fit is made anew.
+            return null;
+        }
     }
 
     private static void Save(string folder, string name, X509Certificate2 certificate)
@@ -256,14 +290,41 @@ public sealed class ClusterPki : IDisposable
     }
 }
 
+/// <summary>Keeps other processes from making the same files in a folder at the same time. Ends with the process that holds it, however that ends.</summary>
+internal static class FolderLock
+{
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(20);
+    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(20);
+
+    /// <summary>Takes the lock; disposing gives it back.</summary>
+    /// <exception cref="IOException">Another process holds it for too long, or the folder cannot be written.</exception>
+    public static IDisposable Take(string folder, TimeProvider time)
+    {
+        var path = Path.Combine(folder, ".lock");
+        var started = time.GetTimestamp();
+        using var never = new ManualResetEventSlim();
+        while (true)
+        {
+            try
+            {
+                return new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+            }
+            catch (IOException) when (File.Exists(path) && time.GetElapsedTime(started) < Limit)
+            {
+                never.Wait(Pause); // Certificates are made at the start of a process, on its own thread.
+            }
+        }
+    }
+}
+
 /// <summary>Writes files whose mode matters, so that no reader ever sees half of one or may read it too early.</summary>
 internal static class PrivateFile
 {
     /// <summary>Writes beside the target with the mode set from the start, then renames.</summary>
     public static void Write(string path, string text, UnixFileMode mode)
     {
-        var temporary = path + ".new";
-        File.Delete(temporary);
+        // A name of its own: two processes may write the same file at once, and the last one counts whole.
+        var temporary = path + "." + Path.GetRandomFileName() + ".new";
         var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write };
         if (!OperatingSystem.IsWindows())
             options.UnixCreateMode = mode;

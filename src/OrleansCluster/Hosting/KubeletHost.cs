@@ -1,54 +1,38 @@
 using System.Net;
 using System.Security.Cryptography.X509Certificates;
-using Orleans.Configuration;
-using OrleansCluster.Api;
 using OrleansCluster.ApiServer;
-using OrleansCluster.Client.Security;
 using OrleansCluster.Commands;
+using OrleansCluster.Hosting.Clustering;
 using OrleansCluster.Kubelet;
 using OrleansCluster.Kubelet.Nodes;
-using OrleansCluster.Security;
 
 namespace OrleansCluster.Hosting;
 
-/// <summary>Node agents in a process of their own: Orleans clients of a cluster on this machine.</summary>
+/// <summary>`orleanscluster kubelet`: node agents in a process of their own, Orleans clients of a cluster.</summary>
 internal static class KubeletHost
 {
-    /// <summary>A call that a dying silo does not answer is given up after this; the default of 30 s would hold status writes up for as long.</summary>
-    private static readonly TimeSpan ResponseTimeout = TimeSpan.FromSeconds(5);
-
     /// <summary>Builds the host.</summary>
-    /// <param name="cluster">Data directory of the cluster to join.</param>
+    /// <param name="dataDirectory">Folder that holds `pki/`.</param>
+    /// <param name="cluster">Where the cluster is.</param>
     /// <param name="configure">The nodes.</param>
     /// <param name="level">Least level of log lines.</param>
-    /// <exception cref="StartException">There is no cluster in that directory.</exception>
-    public static IHost Build(string cluster, Action<NodeAgentOptions> configure, LogLevel level)
+    public static IHost Build(string dataDirectory, ClusterAddress cluster, Action<NodeAgentOptions> configure, LogLevel level)
     {
-        if (!File.Exists(Path.Combine(cluster, "pki", "ca.crt")) || GatewayFile.Read(cluster) is not { } gateway)
-            throw new StartException($"There is no cluster in '{cluster}': start one with 'orleanscluster dev --data {cluster}' first.");
-        var pki = ClusterPki.Open(Path.Combine(cluster, "pki"), TimeProvider.System);
-        var builder = Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { ApplicationName = "orleanscluster", DisableDefaults = true });
-        ClusterHost.ConfigureLogging(builder.Logging, level);
-        builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = ClusterHost.ShutdownTimeout);
-        builder.Services.AddSingleton(TimeProvider.System);
-        builder.Services.AddSingleton(new ResourceRegistry(BuiltInResources.All));
-        builder.UseOrleansClient(client =>
-        {
-            client.UseStaticClustering(gateway);
-            client.Configure<ClusterOptions>(ids => ids.ServiceId = ids.ClusterId = "orleanscluster");
-            client.Configure<ClientMessagingOptions>(messaging => messaging.ResponseTimeout = ResponseTimeout);
-            client.Configure<GatewayOptions>(gateways => gateways.GatewayListRefreshPeriod = TimeSpan.FromSeconds(3));
-            client.UseClusterTls(new MemberCertificates(
-                pki.Authority, pki.ClientCertificate("orleanscluster:kubelet", MemberCertificates.Group), TimeProvider.System));
-            // The control plane may come later than its nodes: they start with what they have on disk and go on trying.
-            client.UseConnectionRetryFilter(async (_, token) =>
-            {
-                await Task.Delay(TimeSpan.FromSeconds(1), token);
-                return true;
-            });
-        });
+        var builder = HostSetup.CreateBuilder();
+        var pki = builder.AddBasics(dataDirectory, level, TimeProvider.System);
+        builder.AddClusterClient(cluster, pki, "orleanscluster:kubelet");
         builder.Services.AddNodeAgents(options => Configure(options, pki, configure));
         return builder.Build();
+    }
+
+    /// <summary>The cluster that `orleanscluster dev` runs on this machine.</summary>
+    /// <param name="directory">Its data folder.</param>
+    /// <exception cref="StartException">There is no cluster in that folder.</exception>
+    public static ClusterAddress Local(string directory)
+    {
+        if (!File.Exists(Path.Combine(directory, "pki", "ca.crt")) || GatewayFile.Read(directory) is not { } gateway)
+            throw new StartException($"There is no cluster in '{directory}': start one with 'orleanscluster dev --data {directory}' first.");
+        return new ClusterAddress { Gateways = [new DnsEndPoint(gateway.Address.ToString(), gateway.Port)] };
     }
 
     /// <summary>What all node agents of a cluster have in common: its certificates and its name on the container engine.</summary>
@@ -56,9 +40,12 @@ internal static class KubeletHost
     {
         // Clusters on one engine are told apart by their authority: it is made once and kept with the data.
         options.Cluster = pki.Authority.GetCertHashString(System.Security.Cryptography.HashAlgorithmName.SHA256)[..12].ToLowerInvariant();
-        options.ServerCertificate = () => pki.NodeServingCertificate("nodes", [IPAddress.Loopback.ToString()]);
         options.ClientAuthority = () => X509CertificateLoader.LoadCertificate(pki.Authority.RawData);
         configure(options);
+        // The certificate is good for the address that API servers dial. Machines that share a folder have one each, called by their address.
+        var address = options.NodeAddress;
+        var name = IPAddress.IsLoopback(address) ? "nodes" : "nodes-" + address.ToString().Replace(':', '-');
+        options.ServerCertificate ??= () => pki.NodeServingCertificate(name, [address.ToString()]);
         if (options.DataDirectory.Length > 0)
         {
             // For people and scripts that look for this cluster's containers: `docker ps --filter label=orleanscluster.io/cluster=ID`.

@@ -1,0 +1,27 @@
+using OrleansCluster.Hosting.Clustering;
+using OrleansCluster.Proxy;
+
+namespace OrleansCluster.Hosting;
+
+/// <summary>`orleanscluster proxy`: the service proxy of one machine, an Orleans client of its own.</summary>
+internal static class ProxyHost
+{
+    /// <summary>Builds the host.</summary>
+    /// <param name="dataDirectory">Folder that holds `pki/`.</param>
+    /// <param name="cluster">Where the cluster is.</param>
+    /// <param name="configure">The proxy.</param>
+    /// <param name="level">Least level of log lines.</param>
+    public static IHost Build(string dataDirectory, ClusterAddress cluster, Action<ServiceProxyOptions> configure, LogLevel level)
+    {
+        var builder = HostSetup.CreateBuilder();
+        var pki = builder.AddBasics(dataDirectory, level, TimeProvider.System);
+        builder.AddClusterClient(cluster, pki, "orleanscluster:proxy");
+        builder.Services.AddSingleton<IServiceFeed, ClientServiceFeed>();
+        builder.Services.AddServiceProxy(proxy =>
+        {
+            proxy.ServiceCidr = "10.96.0.0/16";
+            configure(proxy);
+        });
+        return builder.Build();
+    }
+}
