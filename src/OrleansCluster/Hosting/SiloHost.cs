@@ -42,12 +42,12 @@ internal static class SiloHost
     /// <exception cref="Commands.StartException">The advertised name has no address.</exception>
     public static IHost Build(SiloHostOptions options)
     {
+        var advertised = SiloSetup.Resolve(options.Advertise);
         var builder = HostSetup.CreateBuilder();
         var pki = builder.AddBasics(options.DataDirectory, options.LogLevel, TimeProvider.System);
         // For programs of this machine's operator on the client SDK.
         pki.ClientCertificate(ClusterClientOptions.CertificateName, MemberCertificates.Group);
         builder.Services.AddSharedStore(options.Cluster);
-        var advertised = SiloSetup.Resolve(options.Advertise);
         builder.UseOrleans(silo => silo.UseMemberSilo(options.Cluster, advertised, options.SiloPort, options.GatewayPort, pki, TimeProvider.System));
         builder.Services.AddControlPlane(controlPlane =>
         {
