@@ -27,6 +27,24 @@ public static class StorageServices
         return services;
     }
 
+    /// <summary>
+    /// Makes Redis the process's <see cref="IObjectStore"/>. Settings are checked and the server is asked when the host starts; a process that runs survives
+    /// any outage.
+    /// </summary>
+    public static IServiceCollection AddRedisObjectStore(this IServiceCollection services, Action<RedisStoreOptions>? configure = null)
+    {
+        AddShared(services);
+        services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<RedisStoreOptions>, RedisStoreOptionsValidator>());
+        services.AddOptions<RedisStoreOptions>().Configure(options => configure?.Invoke(options)).ValidateOnStart();
+        services.TryAddSingleton<IObjectStore>(provider => RedisObjectStore.Create(
+            provider.GetRequiredService<IOptions<RedisStoreOptions>>().Value,
+            provider.GetRequiredService<TimeProvider>(),
+            provider.GetRequiredService<Random>(),
+            provider.GetRequiredService<ILogger<RedisObjectStore>>()));
+        services.TryAddEnumerable(ServiceDescriptor.Singleton<IHostedService, StoreStarter>());
+        return services;
+    }
+
     /// <summary>Adds <see cref="IResourceCaches"/> over the registered store and <see cref="ResourceRegistry"/>.</summary>
     public static IServiceCollection AddResourceCaches(this IServiceCollection services, Action<ResourceCacheOptions>? configure = null)
     {
@@ -60,14 +78,11 @@ public static class StorageServices
         services.TryAddSingleton(Random.Shared);
     }
 
-    /// <summary>Opens the store when the host starts, so that an unusable file ends the start and not the first request.</summary>
+    /// <summary>Opens the store when the host starts, so that an unusable one ends the start and not the first request.</summary>
     private sealed class StoreStarter(IServiceProvider provider) : IHostedService
     {
-        public Task StartAsync(CancellationToken cancellationToken)
-        {
-            _ = provider.GetRequiredService<IObjectStore>();
-            return Task.CompletedTask;
-        }
+        public Task StartAsync(CancellationToken cancellationToken) =>
+            provider.GetRequiredService<IObjectStore>() is RedisObjectStore redis ? redis.StartAsync(cancellationToken) : Task.CompletedTask;
 
         public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
     }

@@ -62,29 +62,6 @@ public sealed class SqliteStoreOptions
     public CompactionOptions Compaction { get; set; } = new();
 }
 
-/// <summary>
-/// How much of each change log is kept. A change is dropped when it is older than <see cref="KeepFor"/> and not among the newest
-/// <see cref="KeepAtLeast"/>, or when one of the upper bounds is passed. Who falls behind gets <see cref="CompactedException"/> and starts
-/// from a snapshot; current objects are never touched.
-/// </summary>
-public sealed class CompactionOptions
-{
-    /// <summary>How often the background loop looks. Default 10 s, range 0.1 s to 1 h. It is also the grain of the age and byte rules.</summary>
-    public TimeSpan Interval { get; set; } = TimeSpan.FromSeconds(10);
-
-    /// <summary>Age up to which changes are kept. Default 5 minutes, range 0 to 7 days. Counted anew after a restart.</summary>
-    public TimeSpan KeepFor { get; set; } = TimeSpan.FromMinutes(5);
-
-    /// <summary>Changes per resource kept whatever their age. Default 10,000, range 0 to <see cref="KeepAtMost"/>.</summary>
-    public long KeepAtLeast { get; set; } = 10_000;
-
-    /// <summary>Most changes kept per resource. Default 200,000, range 1 to 100 million. Bounds the file at high write rates.</summary>
-    public long KeepAtMost { get; set; } = 200_000;
-
-    /// <summary>Most bytes of changes kept per resource. Default 256 MiB, range 1 MiB to 1 TiB; may be passed by what is written in one interval.</summary>
-    public long KeepAtMostBytes { get; set; } = 256L << 20;
-}
-
 /// <summary>Checks <see cref="SqliteStoreOptions"/> as a whole when the host starts.</summary>
 public sealed class SqliteStoreOptionsValidator : IValidateOptions<SqliteStoreOptions>
 {
@@ -101,13 +78,7 @@ public sealed class SqliteStoreOptionsValidator : IValidateOptions<SqliteStoreOp
         if (!Enum.IsDefined(options.Durability))
             errors.Add($"SqliteStore:Durability is {options.Durability}; use PowerLoss, ProcessLoss or None.");
 
-        var compaction = options.Compaction;
-        Range("Compaction:Interval (ms)", (long)compaction.Interval.TotalMilliseconds, 100, 3_600_000);
-        Range("Compaction:KeepFor (s)", (long)compaction.KeepFor.TotalSeconds, 0, 7 * 24 * 3600);
-        Range("Compaction:KeepAtMost", compaction.KeepAtMost, 1, 100_000_000);
-        Range("Compaction:KeepAtMostBytes", compaction.KeepAtMostBytes, 1 << 20, 1L << 40);
-        if (compaction.KeepAtLeast < 0 || compaction.KeepAtLeast > compaction.KeepAtMost)
-            errors.Add($"SqliteStore:Compaction:KeepAtLeast is {compaction.KeepAtLeast}; it must lie between 0 and KeepAtMost ({compaction.KeepAtMost}).");
+        options.Compaction.Validate("SqliteStore", errors);
         return errors.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(errors);
 
         void Range(string option, long value, long low, long high)

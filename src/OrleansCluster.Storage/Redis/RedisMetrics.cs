@@ -1,0 +1,52 @@
+using System.Diagnostics.Metrics;
+
+namespace OrleansCluster.Storage;
+
+/// <summary>
+/// What the Redis store counts, as the meter `OrleansCluster.Storage`. Names end as Prometheus' do; an exporter turns dots into underscores.
+/// </summary>
+internal sealed class RedisMetrics : IDisposable
+{
+    private readonly Meter _meter;
+    private readonly Counter<long> _commits;
+    private readonly Counter<long> _conflicts;
+    private readonly Counter<long> _epochs;
+    private readonly Counter<long> _reconnects;
+    private readonly Counter<long> _unavailable;
+    private readonly Histogram<int> _batchSize;
+    private readonly Histogram<double> _latency;
+
+    public RedisMetrics()
+    {
+        _meter = new Meter("OrleansCluster.Storage");
+        _commits = _meter.CreateCounter<long>("orleanscluster_store_commits", description: "Commits by resource and outcome.");
+        _conflicts = _meter.CreateCounter<long>("orleanscluster_store_conflicts", description: "Commits refused by a check, by resource.");
+        _epochs = _meter.CreateCounter<long>("orleanscluster_store_epoch_changes", description: "New epochs this process began or ran into, by resource.");
+        _reconnects = _meter.CreateCounter<long>("orleanscluster_store_reconnects", description: "Connections to Redis that were made anew.");
+        _unavailable = _meter.CreateCounter<long>("orleanscluster_store_unavailable", description: "Batches of commits whose outcome is unknown, by resource.");
+        _batchSize = _meter.CreateHistogram<int>("orleanscluster_store_batch_size", description: "Commits per script call.",
+            advice: new InstrumentAdvice<int> { HistogramBucketBoundaries = [1, 2, 4, 8, 16, 32, 64, 128, 256] });
+        _latency = _meter.CreateHistogram<double>("orleanscluster_store_commit_duration_seconds", "s", "Time of a script call with commits, as its process sees it.",
+            advice: new InstrumentAdvice<double> { HistogramBucketBoundaries = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5] });
+    }
+
+    public Meter Meter => _meter;
+
+    public void Committed(string resource, int batch, int conflicts, TimeSpan time)
+    {
+        var tag = new KeyValuePair<string, object?>("resource", resource);
+        _commits.Add(batch - conflicts, tag);
+        if (conflicts > 0)
+            _conflicts.Add(conflicts, tag);
+        _batchSize.Record(batch, tag);
+        _latency.Record(time.TotalSeconds, tag);
+    }
+
+    public void Unavailable(string resource) => _unavailable.Add(1, new KeyValuePair<string, object?>("resource", resource));
+
+    public void EpochChanged(string resource) => _epochs.Add(1, new KeyValuePair<string, object?>("resource", resource));
+
+    public void Reconnected() => _reconnects.Add(1);
+
+    public void Dispose() => _meter.Dispose();
+}
