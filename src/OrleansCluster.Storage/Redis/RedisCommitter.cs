@@ -57,10 +57,7 @@ internal sealed class RedisCommitter(RedisEpochs epochs, RedisConnections connec
         var begun = time.GetTimestamp();
         try
         {
-            var commits = new List<Commit>(batch.Count);
-            foreach (var request in batch)
-                commits.AddRange(request.Commits);
-            var arguments = RedisCommitCodec.Encode(resource, commits, RedisClock.Argument(time), out var keys);
+            var arguments = RedisCommitCodec.Encode(resource, batch, RedisClock.Argument(time), out var keys);
             var database = await connections.CommitAsync(connection, CancellationToken.None);
             var result = await epochs.RunAsync(database, resource, RedisScript.Commit, keys, arguments, replicate: true, CancellationToken.None);
             var conflicts = 0;
@@ -76,7 +73,7 @@ internal sealed class RedisCommitter(RedisEpochs epochs, RedisConnections connec
                 }
                 request.Succeed(results);
             }
-            metrics.Committed(resource.Name, commits.Count, conflicts, time.GetElapsedTime(begun));
+            metrics.Committed(resource.Name, at - 2, conflicts, time.GetElapsedTime(begun));
         }
         catch (Exception e)
         {
@@ -169,6 +166,9 @@ internal sealed class RedisCommitRequest(IReadOnlyList<Commit> commits)
 
     public IReadOnlyList<Commit> Commits { get; } = commits;
 
+    /// <summary>The values as stored. Made by the caller, so that packing runs beside the batches of others.</summary>
+    public byte[][] Values { get; } = [.. commits.Select(c => ValueCodec.Encode(c.Value))];
+
     public Task<CommitResult[]> Completion => _done.Task;
 
     public void CancelWith(CancellationToken cancellationToken)
@@ -203,44 +203,15 @@ internal sealed class RedisCommitRequest(IReadOnlyList<Commit> commits)
 /// <summary>Commits as arguments of commit.lua, and its answers.</summary>
 internal static class RedisCommitCodec
 {
-    public static RedisValue[] Encode(RedisResource resource, List<Commit> commits, RedisValue now, out RedisKey[] keys)
+    public static RedisValue[] Encode(RedisResource resource, List<RedisCommitRequest> batch, RedisValue now, out RedisKey[] keys)
     {
-        var arguments = new List<RedisValue>(RedisScript.HeaderLength + 2 + (4 * commits.Count)) { default, default, default, now, commits.Count };
+        var count = batch.Sum(r => r.Commits.Count);
+        var arguments = new List<RedisValue>(RedisScript.HeaderLength + 2 + (4 * count)) { default, default, default, now, count };
         List<string>? queues = null;
-        foreach (var commit in commits)
+        foreach (var request in batch)
         {
-            arguments.Add(commit.Key);
-            arguments.Add(commit.ExpectedRevision);
-            var claims = commit.Kind == CommitKind.Put ? commit.Claims : null;
-            arguments.Add(Flags(commit, claims is not null));
-            arguments.Add(ValueCodec.Encode(commit.Value));
-            if (claims is not null)
-            {
-                arguments.Add(claims.Count);
-                foreach (var claim in claims)
-                    arguments.Add(claim);
-            }
-            if (commit.Fence is { } fence)
-            {
-                arguments.Add(fence.Name);
-                arguments.Add(fence.Value);
-            }
-            if (commit.Queue is { } queue)
-            {
-                queues ??= [];
-                var index = queues.IndexOf(queue.Queue);
-                if (index < 0)
-                {
-                    index = queues.Count;
-                    queues.Add(queue.Queue);
-                }
-                arguments.Add(index);
-                if (queue.Action == QueueAction.Enqueue)
-                {
-                    arguments.Add(Inverted(queue.Priority));
-                    arguments.Add(queue.Priority);
-                }
-            }
+            for (var i = 0; i < request.Values.Length; i++)
+                Add(arguments, request.Commits[i], request.Values[i], ref queues);
         }
         keys = resource.CommitKeys;
         if (queues is not null)
@@ -262,6 +233,41 @@ internal static class RedisCommitCodec
         return new CommitResult(CommitOutcome.ClaimConflict, long.Parse(text.AsSpan(1, end - 1), CultureInfo.InvariantCulture), text[(end + 1)..]);
     }
 
+    private static void Add(List<RedisValue> arguments, Commit commit, byte[] value, ref List<string>? queues)
+    {
+        arguments.Add(commit.Key);
+        arguments.Add(commit.ExpectedRevision);
+        var claims = commit.Kind == CommitKind.Put ? commit.Claims : null;
+        arguments.Add(Flags(commit, claims is not null));
+        arguments.Add(value);
+        if (claims is not null)
+        {
+            arguments.Add(claims.Count);
+            foreach (var claim in claims)
+                arguments.Add(claim);
+        }
+        if (commit.Fence is { } fence)
+        {
+            arguments.Add(fence.Name);
+            arguments.Add(fence.Value);
+        }
+        if (commit.Queue is not { } queue)
+            return;
+        queues ??= [];
+        var index = queues.IndexOf(queue.Queue);
+        if (index < 0)
+        {
+            index = queues.Count;
+            queues.Add(queue.Queue);
+        }
+        arguments.Add(index);
+        if (queue.Action == QueueAction.Enqueue)
+        {
+            arguments.Add(Inverted(queue.Priority));
+            arguments.Add(queue.Priority);
+        }
+    }
+
     /// <summary>Fixed width, so that its order as text is descending priority.</summary>
     private static string Inverted(long priority) => (~((ulong)priority ^ (1UL << 63))).ToString("D20", CultureInfo.InvariantCulture);
 
@@ -271,12 +277,12 @@ internal static class RedisCommitCodec
         if (!claims && commit.Fence is null && commit.Queue is null)
             return kind;
         // In the order in which the arguments follow.
-        return kind + (claims ? "c" : "") + (commit.Fence is null ? "" : "f") + commit.Queue switch
+        return kind + (claims ? "c" : "") + (commit.Fence is null ? "" : "f") + (commit.Queue switch
         {
             null => "",
             { Action: QueueAction.Enqueue } => "e",
             _ => "r",
-        };
+        });
     }
 }
 

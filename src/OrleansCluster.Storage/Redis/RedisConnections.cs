@@ -125,7 +125,11 @@ internal sealed class RedisConnections(RedisStoreOptions options, RedisMetrics m
             _all.Clear();
         }
         foreach (var multiplexer in all)
+        {
+            // Whoever still waits has given up: what was to finish has finished, and a blocked read would hold up the end.
+            await multiplexer.CloseAsync(allowCommandsToComplete: false);
             await multiplexer.DisposeAsync();
+        }
     }
 
     private async Task<Connected> ConnectAsync(CancellationToken cancellationToken)

@@ -115,7 +115,7 @@ internal sealed class RedisEpochs(RedisConnections connections, RedisStoreOption
         }
         catch
         {
-            await waiting.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await ((Task)waiting).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             throw;
         }
         if (await waiting < options.MinReplicas)

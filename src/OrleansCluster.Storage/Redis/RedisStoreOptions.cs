@@ -63,6 +63,8 @@ public sealed class RedisStoreOptions
             configuration.Password = File.ReadAllText(PasswordFile).TrimEnd();
         configuration.ClientName = $"orleanscluster-{purpose}";
         configuration.AbortOnConnectFail = false;
+        // CONFIG GET, to see whether what is acknowledged stays.
+        configuration.AllowAdmin = true;
         configuration.AsyncTimeout = configuration.SyncTimeout = (int)CommandTimeout.TotalMilliseconds;
         configuration.ConnectTimeout = (int)ConnectTimeout.TotalMilliseconds;
         // Exponential with jitter; an outage of any length is waited out.
