@@ -23,10 +23,19 @@ namespace OrleansCluster.Storage;
 /// </summary>
 internal sealed class SqliteDatabase : IDisposable
 {
-    private const int SchemaVersion = 1;
+    internal const int SchemaVersion = 2;
 
-    /// <summary>Bits of a row id that hold the revision: 17 * 10^12 changes per resource, 500,000 resources.</summary>
-    private const int RevisionBits = 44;
+    /// <summary>
+    /// Bits of a row id that hold the revision. 53, because a resource that was imported goes on at <see cref="StoreEpoch.First"/>; that leaves ids for
+    /// <see cref="MaxResources"/> resources.
+    /// </summary>
+    private const int RevisionBits = 53;
+
+    /// <summary>Bits of a revision in schema version 1.</summary>
+    private const int RevisionBits1 = 44;
+
+    /// <summary>Most resources a file can hold.</summary>
+    internal const int MaxResources = (1 << (63 - RevisionBits)) - 1;
 
     private const string Schema = """
         CREATE TABLE starts(count INTEGER NOT NULL);
@@ -100,7 +109,9 @@ internal sealed class SqliteDatabase : IDisposable
                 """);
             var version = Scalar(connection, "PRAGMA user_version");
             if (version == 0)
-                Execute(connection, $"BEGIN IMMEDIATE; {Schema} PRAGMA user_version = {SchemaVersion}; COMMIT;");
+                CreateSchema(connection);
+            else if (version == 1)
+                Widen(connection);
             else if (version != SchemaVersion)
                 throw new StoreUnavailableException($"'{path}' has schema version {version}; this program reads version {SchemaVersion}.");
             Execute(connection, "UPDATE starts SET count = count + 1");
@@ -117,6 +128,32 @@ internal sealed class SqliteDatabase : IDisposable
             throw;
         }
     }
+
+    /// <summary>Makes the tables of an empty file.</summary>
+    public static void CreateSchema(SqliteConnection connection) =>
+        Execute(connection, $"BEGIN IMMEDIATE; {Schema} PRAGMA user_version = {SchemaVersion}; COMMIT;");
+
+    /// <summary>How many bits of a row id are the revision in a file.</summary>
+    /// <exception cref="StoreUnavailableException">Another version of the project wrote it.</exception>
+    public static int RevisionBitsOf(SqliteConnection connection) => Scalar(connection, "PRAGMA user_version") switch
+    {
+        1 => RevisionBits1,
+        SchemaVersion => RevisionBits,
+        var version => throw new StoreUnavailableException(
+            $"'{connection.DataSource}' has schema version {version}; this program reads version 1 and {SchemaVersion}."),
+    };
+
+    // Schema version 1 had narrower row ids. Copied in their order, so that the new table is written from left to right.
+    private static void Widen(SqliteConnection connection) => Execute(connection, $"""
+        BEGIN IMMEDIATE;
+        ALTER TABLE log RENAME TO log_1;
+        CREATE TABLE log(id INTEGER PRIMARY KEY, kind INTEGER NOT NULL, previous INTEGER NOT NULL, key TEXT NOT NULL, claims TEXT, value BLOB NOT NULL);
+        INSERT INTO log SELECT ((id >> {RevisionBits1}) << {RevisionBits}) | (id & {(1L << RevisionBits1) - 1}), kind, previous, key, claims, value
+          FROM log_1 ORDER BY id;
+        DROP TABLE log_1;
+        PRAGMA user_version = {SchemaVersion};
+        COMMIT;
+        """);
 
     /// <summary>Opens a connection of its own for reading.</summary>
     public static SqliteConnection Connect(string path, SqliteOpenMode mode)
@@ -207,14 +244,14 @@ internal sealed class SqliteDatabase : IDisposable
             onRow(statement);
     }
 
-    private static void Execute(SqliteConnection connection, string sql)
+    public static void Execute(SqliteConnection connection, string sql)
     {
         using var command = connection.CreateCommand();
         command.CommandText = sql;
         command.ExecuteNonQuery();
     }
 
-    private static long Scalar(SqliteConnection connection, string sql)
+    public static long Scalar(SqliteConnection connection, string sql)
     {
         using var command = connection.CreateCommand();
         command.CommandText = sql;

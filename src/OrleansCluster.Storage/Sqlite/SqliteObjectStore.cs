@@ -105,7 +105,7 @@ public sealed partial class SqliteObjectStore : IObjectStore
     }
 
     // Secrets are in it. SQLite gives the files beside it the mode of the database.
-    private static void CreatePrivate(string path)
+    internal static void CreatePrivate(string path)
     {
         if (!OperatingSystem.IsWindows() && !File.Exists(path))
             new FileStream(path, new FileStreamOptions { Mode = FileMode.OpenOrCreate, Access = FileAccess.Write, UnixCreateMode = OwnerOnly }).Dispose();

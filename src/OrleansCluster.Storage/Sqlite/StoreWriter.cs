@@ -394,7 +394,11 @@ internal sealed class SqliteResources(SqliteStoreOptions options, long firstLeas
         lock (_gate)
         {
             if (!_states.TryGetValue(resource, out state))
+            {
+                if (_lastId == SqliteDatabase.MaxResources)
+                    throw new StoreUnavailableException($"The embedded store holds at most {SqliteDatabase.MaxResources} resources; '{resource}' is one more.");
                 state = AddLocked(resource, ++_lastId);
+            }
             return state;
         }
     }
