@@ -25,9 +25,12 @@ internal sealed class RedisConnections(RedisStoreOptions options, RedisMetrics m
     /// <summary>The connection for reads, queues and housekeeping.</summary>
     public async ValueTask<IDatabase> ReadAsync(CancellationToken cancellationToken) => (Volatile.Read(ref _connected) ?? await ConnectAsync(cancellationToken)).Read;
 
-    /// <summary>One of the connections for commits.</summary>
-    public async ValueTask<IDatabase> CommitAsync(int index, CancellationToken cancellationToken) =>
-        (Volatile.Read(ref _connected) ?? await ConnectAsync(cancellationToken)).Commits[index];
+    /// <summary>One of the connections for commits; while it is being made anew, one that works.</summary>
+    public async ValueTask<IDatabase> CommitAsync(int index, CancellationToken cancellationToken)
+    {
+        var commits = (Volatile.Read(ref _connected) ?? await ConnectAsync(cancellationToken)).Commits;
+        return commits[index].Multiplexer.IsConnected ? commits[index] : Array.Find(commits, c => c.Multiplexer.IsConnected) ?? commits[index];
+    }
 
     /// <summary>A further connection with settings of its own, closed with the others.</summary>
     public async Task<ConnectionMultiplexer> OpenAsync(string purpose, TimeSpan timeout, CancellationToken cancellationToken)

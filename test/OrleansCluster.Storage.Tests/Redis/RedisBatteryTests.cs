@@ -2,6 +2,7 @@ using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 
 [assembly: AssemblyFixture(typeof(OrleansCluster.Storage.Tests.Redis.RedisFixture))]
+[assembly: AssemblyFixture(typeof(OrleansCluster.Storage.Tests.Redis.RedisClusterFixture))]
 
 namespace OrleansCluster.Storage.Tests.Redis;
 
@@ -43,5 +44,21 @@ public sealed class RedisResp2Tests(RedisFixture redis) : RedisBatteryTests(redi
         var options = await base.OptionsAsync();
         options.ConnectionString += ",protocol=resp2";
         return options;
+    }
+}
+
+/// <summary>The battery on a Redis Cluster of three masters; pods and nodes lie on different ones.</summary>
+public sealed class RedisClusterTests(RedisFixture redis, RedisClusterFixture cluster) : RedisBatteryTests(redis)
+{
+    protected override Task<RedisStoreOptions> OptionsAsync() => cluster.OptionsAsync();
+
+    [Fact]
+    public async Task Resources_are_spread_over_the_masters()
+    {
+        string[] resources = ["pods", "nodes", "services", "events", "leases", "configmaps", "secrets", "namespaces", "endpoints", "jobs.batch"];
+        foreach (var resource in resources)
+            await CommittedAsync(TestObjects.Put("x", 0, resource: resource));
+        foreach (var server in cluster.Servers)
+            Assert.DoesNotContain(":0\r\n", await RedisServer.CommandAsync(server.Port, "DBSIZE", Token), StringComparison.Ordinal);
     }
 }

@@ -1,4 +1,4 @@
-namespace OrleansCluster.Storage.Tests.Sqlite;
+namespace OrleansCluster.Storage.Tests;
 
 /// <summary>
 /// The contract of the store as the simplest program that keeps it: lists, searched from end to end. Time is a number of seconds.
