@@ -85,7 +85,7 @@ public sealed class RedisFailureTests : IAsyncLifetime
         {
             while (!stop.IsCancellationRequested)
                 tailed.AddRange(await RetryAsync(async () => await other.ReadChangesAsync("pods", tailed.Count, 100, TimeSpan.FromSeconds(1), Token)));
-        });
+        }, Token);
         for (var kill = 0; kill < kills; kill++)
         {
             var before = acknowledged.Count;
