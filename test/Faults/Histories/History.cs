@@ -19,6 +19,9 @@ internal sealed class History
     /// <summary>Resources of which only the workload writes the objects: every change in them must be explained by one of its operations.</summary>
     public HashSet<string> Owned { get; init; } = new(StringComparer.Ordinal);
 
+    /// <summary>Only keys that begin like this are owned; empty for all.</summary>
+    public string OwnedPrefix { get; set; } = "";
+
     /// <summary>Keys in owned resources that the cluster itself writes (a key ends with one of these).</summary>
     public HashSet<string> ForeignNames { get; init; } = new(StringComparer.Ordinal) { "kube-root-ca.crt" };
 
@@ -36,7 +39,7 @@ internal sealed class History
     public void Add(Operation operation) => Operations.Enqueue(operation);
 
     public bool IsOwned(string resource, string key) =>
-        Owned.Contains(resource) && !ForeignNames.Any(name => key.EndsWith("/" + name, StringComparison.Ordinal));
+        Owned.Contains(resource) && key.StartsWith(OwnedPrefix, StringComparison.Ordinal) && !ForeignNames.Any(name => key.EndsWith("/" + name, StringComparison.Ordinal));
 
     /// <summary>Writes it to a file, so that the checker can be run over it again.</summary>
     public void Save(string path)

@@ -1,0 +1,152 @@
+using System.Security.Cryptography.X509Certificates;
+using OrleansCluster.EndToEnd.Harness;
+using OrleansCluster.Faults.Workloads;
+
+namespace OrleansCluster.Faults.Nemesis;
+
+/// <summary>
+/// A real cluster of processes on this machine: Redis with the settings that the project ships, silos, API servers and node agents with simulated
+/// containers, each a process of its own, with short times so that losses are noticed within a run.
+/// </summary>
+internal sealed class FaultCluster : IAsyncDisposable
+{
+    private readonly string _data = Directory.CreateTempSubdirectory("orleanscluster-faults-").FullName;
+    private readonly List<HttpClient> _clients = [];
+    private readonly List<(string Name, int Port)> _apiPorts = [];
+
+    private FaultCluster(int silos, int apiServers, int kubelets)
+    {
+        var redisPort = RoleProcess.FreePort();
+        var store = Directory.CreateDirectory(Path.Combine(_data, "redis")).FullName;
+        Redis = new RoleProcess(
+            "redis", "redis-server",
+            ["--port", $"{redisPort}", "--bind", "127.0.0.1", "--dir", store, "--appendonly", "yes", "--appendfsync", "always", "--save", ""], [redisPort]);
+        string[] cluster = ["--redis", $"127.0.0.1:{redisPort}", "--cluster-id", $"faults-{redisPort}"];
+        for (var i = 1; i <= silos; i++)
+        {
+            int siloPort = RoleProcess.FreePort(), gateway = RoleProcess.FreePort();
+            Silos.Add(Role(
+                $"silo-{i}",
+                [
+                    "silo", "--data", Folder("control"), .. cluster, "--silo-port", $"{siloPort}", "--gateway-port", $"{gateway}", "--node-monitor-grace-period", "5",
+                    "--node-heartbeat-interval", "1", "--default-eviction-delay", "3",
+                ],
+                siloPort, gateway));
+        }
+        for (var i = 1; i <= apiServers; i++)
+        {
+            var port = RoleProcess.FreePort();
+            _apiPorts.Add(($"api-{i}", port));
+            ApiServers.Add(Role($"api-{i}", ["apiserver", "--data", Folder("control"), .. cluster, "--port", $"{port}"], port));
+        }
+        for (var i = 1; i <= kubelets; i++)
+        {
+            // They share the control plane's certificates, and keep their pods' files apart by name.
+            Kubelets.Add(Role($"kubelet-{i}", ["kubelet", "--data", Folder("control"), .. cluster, "--name", $"node-{i}", "--runtime", "hollow"]));
+        }
+    }
+
+    public RoleProcess Redis { get; }
+
+    public List<RoleProcess> Silos { get; } = [];
+
+    public List<RoleProcess> ApiServers { get; } = [];
+
+    public List<RoleProcess> Kubelets { get; } = [];
+
+    public IEnumerable<RoleProcess> All => [Redis, .. Silos, .. ApiServers, .. Kubelets];
+
+    public IReadOnlyList<ApiEndpoint> Endpoints { get; private set; } = [];
+
+    public static async Task<FaultCluster> StartAsync(int silos = 2, int apiServers = 2, int kubelets = 3)
+    {
+        var cluster = new FaultCluster(silos, apiServers, kubelets);
+        try
+        {
+            (await Command.RunAsync(Repository.Executable, ["pki", "init", "--data", cluster.Folder("control")])).OrFail();
+            cluster.Redis.Start();
+            foreach (var role in cluster.All.Skip(1))
+                role.Start();
+            await cluster.WaitReadyAsync();
+            return cluster;
+        }
+        catch (Exception error)
+        {
+            var logs = cluster.Logs();
+            await cluster.DisposeAsync();
+            throw new InvalidOperationException($"The cluster did not start.\n{logs}", error);
+        }
+    }
+
+    /// <summary>The end of every process's log.</summary>
+    public string Logs(int lines = 25) => string.Join('\n', All.Select(r => $"===== {r.Name}\n{r.Tail(lines)}"));
+
+    /// <summary>Writes all logs in full to a folder.</summary>
+    public void SaveLogs(string folder)
+    {
+        foreach (var role in All)
+            File.WriteAllLines(Path.Combine(folder, role.Name + ".log"), role.Log);
+    }
+
+    public async Task WaitReadyAsync()
+    {
+        var control = Folder("control");
+        await Eventually.TrueAsync(
+            "every API server is ready",
+            async cancellation =>
+            {
+                if (All.FirstOrDefault(r => !r.IsRunning) is { } ended)
+                    throw new GiveUpException($"{ended.Name} has ended.\n{ended.Tail()}");
+                if (!File.Exists(Path.Combine(control, "token")))
+                    return false;
+                if (Endpoints.Count == 0)
+                    Endpoints = [.. _apiPorts.Select(p => new ApiEndpoint(p.Name, Http(control, p.Port)))];
+                foreach (var endpoint in Endpoints)
+                {
+                    using var answer = await endpoint.Http.GetAsync(new Uri("readyz", UriKind.Relative), cancellation);
+                    if (!answer.IsSuccessStatusCode)
+                        return false;
+                }
+                using var nodes = await Endpoints[0].Http.GetAsync(new Uri("api/v1/nodes", UriKind.Relative), cancellation);
+                using var list = System.Text.Json.JsonDocument.Parse(await nodes.Content.ReadAsStringAsync(cancellation));
+                return list.RootElement.GetProperty("items").EnumerateArray().Count(n => n.GetRawText().Contains("\"type\":\"Ready\",\"status\":\"True\"", StringComparison.Ordinal)
+                    || n.GetProperty("status").GetProperty("conditions").EnumerateArray().Any(c => c.GetProperty("type").GetString() == "Ready" && c.GetProperty("status").GetString() == "True")) == Kubelets.Count;
+            },
+            TimeSpan.FromSeconds(120));
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        foreach (var client in _clients)
+            client.Dispose();
+        foreach (var role in All.Reverse())
+            await role.DisposeAsync();
+        Directory.Delete(_data, recursive: true);
+    }
+
+    private static RoleProcess Role(string name, string[] arguments, params int[] ports) =>
+        new(name, Repository.Executable, [.. arguments, "--log-level", "Warning"], ports);
+
+    private string Folder(string name) => Directory.CreateDirectory(Path.Combine(_data, name)).FullName;
+
+    private HttpClient Http(string control, int port)
+    {
+        var authority = X509CertificateLoader.LoadCertificateFromFile(Path.Combine(control, "pki", "ca.crt"));
+        var handler = new SocketsHttpHandler
+        {
+            UseProxy = false,
+            ConnectTimeout = TimeSpan.FromSeconds(3),
+            SslOptions = new()
+            {
+                CertificateChainPolicy = new X509ChainPolicy
+                {
+                    TrustMode = X509ChainTrustMode.CustomRootTrust, CustomTrustStore = { authority }, RevocationMode = X509RevocationMode.NoCheck,
+                },
+            },
+        };
+        var client = new HttpClient(handler) { BaseAddress = new Uri($"https://127.0.0.1:{port}/"), Timeout = Timeout.InfiniteTimeSpan };
+        client.DefaultRequestHeaders.Authorization = new("Bearer", File.ReadAllText(Path.Combine(control, "token")).Trim());
+        _clients.Add(client);
+        return client;
+    }
+}

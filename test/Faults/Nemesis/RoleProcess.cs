@@ -1,0 +1,122 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Globalization;
+using System.Net;
+using System.Net.Sockets;
+using System.Runtime.InteropServices;
+using OrleansCluster.EndToEnd.Harness;
+
+namespace OrleansCluster.Faults.Nemesis;
+
+/// <summary>A process of the cluster under test: it can be killed, paused, ended politely, cut off the network and started again with the same arguments.</summary>
+internal sealed class RoleProcess(string name, string program, IReadOnlyList<string> arguments, IReadOnlyList<int> ports) : IAsyncDisposable
+{
+    private const int SigKill = 9;
+    private const int SigTerm = 15;
+    private const int SigContinue = 18;
+    private const int SigStop = 19;
+    private const int LogLines = 4000;
+    private readonly ConcurrentQueue<string> _log = new();
+    private Process? _process;
+    private Task _reading = Task.CompletedTask;
+
+    public string Name => name;
+
+    /// <summary>The ports it listens on; cutting it off is dropping what goes to and from them.</summary>
+    public IReadOnlyList<int> Ports => ports;
+
+    public bool IsRunning => _process is { HasExited: false };
+
+    public int Starts { get; private set; }
+
+    public IEnumerable<string> Log => _log;
+
+    public static int FreePort()
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        return ((IPEndPoint)listener.LocalEndpoint).Port;
+    }
+
+    public void Start()
+    {
+        if (IsRunning)
+            throw new InvalidOperationException($"{name} already runs.");
+        Starts++;
+        Note($"----- start {Starts}: {string.Join(' ', arguments)}");
+        _process = Command.Start(program, arguments);
+        _process.StandardInput.Close();
+        _reading = Task.WhenAll(CollectAsync(_process.StandardOutput), CollectAsync(_process.StandardError));
+    }
+
+    /// <summary>SIGKILL: nothing is tidied up.</summary>
+    public Task KillAsync() => EndAsync(SigKill, TimeSpan.FromSeconds(10));
+
+    /// <summary>SIGTERM; a process that does not end in time is a failure.</summary>
+    public Task StopAsync(TimeSpan limit) => EndAsync(SigTerm, limit);
+
+    public void Pause() => Signal(SigStop);
+
+    public void Continue() => Signal(SigContinue);
+
+    public string Tail(int lines = 40) => string.Join('\n', _log.TakeLast(lines));
+
+    public async ValueTask DisposeAsync()
+    {
+        if (_process is null)
+            return;
+        try
+        {
+            Continue();
+            await KillAsync();
+        }
+        catch (InvalidOperationException)
+        {
+            // It has ended by itself meanwhile.
+        }
+    }
+
+    private async Task EndAsync(int signal, TimeSpan limit)
+    {
+        if (_process is not { } process)
+            return;
+        Signal(signal);
+        using var deadline = new CancellationTokenSource(limit);
+        try
+        {
+            await process.WaitForExitAsync(deadline.Token);
+        }
+        catch (OperationCanceledException late)
+        {
+            Signal(SigKill);
+            throw new TimeoutException($"{name} did not end within {limit.TotalSeconds:0} s of signal {signal}.\n{Tail()}", late);
+        }
+        await _reading;
+        Note($"----- ended with {process.ExitCode} on signal {signal}");
+        process.Dispose();
+        _process = null;
+    }
+
+    private void Signal(int signal)
+    {
+        if (_process is { HasExited: false } process)
+            _ = Kill(process.Id, signal);
+    }
+
+    private async Task CollectAsync(StreamReader from)
+    {
+        while (await from.ReadLineAsync(CancellationToken.None) is { } line)
+            Note(line);
+    }
+
+    private void Note(string line)
+    {
+        _log.Enqueue(string.Create(CultureInfo.InvariantCulture, $"{DateTime.UtcNow:HH:mm:ss.fff} {line}"));
+        while (_log.Count > LogLines)
+            _log.TryDequeue(out _);
+    }
+
+    [DllImport("libc", EntryPoint = "kill")]
+    [DefaultDllImportSearchPaths(DllImportSearchPath.SafeDirectories)]
+    private static extern int Kill(int process, int signal);
+}
