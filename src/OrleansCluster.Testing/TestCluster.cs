@@ -28,7 +28,7 @@ namespace OrleansCluster.Testing;
 /// await cluster.WaitForAsync&lt;V1Pod&gt;(pods => pods.Any(p => p.Status.Phase == "Running"), "the pod runs");
 /// </code>
 /// </summary>
-public sealed class TestCluster : IAsyncDisposable
+public sealed partial class TestCluster : IAsyncDisposable
 {
     private static readonly UserInfo Administrator = new("kubernetes-admin", [UserInfo.MastersGroup, "system:authenticated"]);
 
@@ -139,7 +139,9 @@ public sealed class TestCluster : IAsyncDisposable
     /// <summary>How the Orleans client SDK reaches this cluster: over its gateway, with a certificate of the members' group.</summary>
     public ClusterClientOptions ClientOptions() => new()
     {
-        Gateways = [GatewayFile.Read(DataDirectory) ?? throw new InvalidOperationException("The cluster has no gateway.")],
+        Gateways = IsSpread
+            ? Local.Membership.ActiveGateways()
+            : [GatewayFile.Read(DataDirectory) ?? throw new InvalidOperationException("The cluster has no gateway.")],
         Authority = Certificates.Authority,
         Certificate = Certificates.ClientCertificate("orleanscluster:test", MemberCertificates.Group),
     };
@@ -224,7 +226,7 @@ public sealed class TestCluster : IAsyncDisposable
     private async Task StartHostAsync(CancellationToken cancellationToken)
     {
         var begin = Stopwatch.GetTimestamp();
-        var app = ClusterHost.Build(new ClusterHostOptions
+        var app = IsSpread ? await StartSpreadAsync(cancellationToken) : ClusterHost.Build(new ClusterHostOptions
         {
             DataDirectory = DataDirectory,
             InMemory = _options.InMemory,
@@ -234,15 +236,7 @@ public sealed class TestCluster : IAsyncDisposable
             LogLevel = LogLevel.Information,
             Time = _options.Time,
             ConfigureControlPlane = _options.ConfigureControlPlane,
-            ConfigureServices = services =>
-            {
-                // A test's process is not ours: no signal handlers, no console.
-                services.Replace(ServiceDescriptor.Singleton<IHostLifetime, QuietLifetime>());
-                services.RemoveAll<ILoggerProvider>();
-                if (_options.Log is { } log)
-                    services.AddSingleton<ILoggerProvider>(new CallbackLoggerProvider(log));
-                _options.ConfigureServices(services);
-            },
+            ConfigureServices = ConfigureHost,
         });
         _app = app;
         await app.StartAsync(cancellationToken);
@@ -298,7 +292,18 @@ public sealed class TestCluster : IAsyncDisposable
         finally
         {
             await app.DisposeAsync();
+            await StopSpreadAsync();
         }
+    }
+
+    private void ConfigureHost(IServiceCollection services)
+    {
+        // A test's process is not ours: no signal handlers, no console.
+        services.Replace(ServiceDescriptor.Singleton<IHostLifetime, QuietLifetime>());
+        services.RemoveAll<ILoggerProvider>();
+        if (_options.Log is { } log)
+            services.AddSingleton<ILoggerProvider>(new CallbackLoggerProvider(log));
+        _options.ConfigureServices(services);
     }
 
     private Kubernetes CreateKubernetes(X509Certificate2 certificate)

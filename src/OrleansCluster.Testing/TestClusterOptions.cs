@@ -13,6 +13,17 @@ public sealed record TestClusterOptions
     /// </summary>
     public int Nodes { get; init; } = 1;
 
+    /// <summary>
+    /// Silos. Default 1. Several share one store, find each other as those of a real cluster do and can be killed apart (<see cref="TestCluster.KillSiloAsync"/>).
+    /// </summary>
+    public int Silos { get; init; } = 1;
+
+    /// <summary>
+    /// API servers of their own, Orleans clients of the silos. Default 0: with one silo the API server lives in it, as in `orleanscluster dev`; with several
+    /// there is one.
+    /// </summary>
+    public int ApiServers { get; init; }
+
     /// <summary>True keeps the store in memory: fastest, and gone at a restart. False puts it on disk, in the data directory. Default true.</summary>
     public bool InMemory { get; init; } = true;
 

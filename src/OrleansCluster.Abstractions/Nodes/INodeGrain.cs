@@ -109,6 +109,11 @@ public sealed record ReserveRequest
     /// <summary>The pod as JSON bytes: the node runs the very same rules as the scheduler's filters.</summary>
     [Id(2)] public required byte[] Pod { get; init; }
 
+    /// <summary>
+    /// An epoch of this node that a bind commit has just refused, or 0: the store's fence is ahead of it, so if the grain still has it, it must take a new one.
+    /// </summary>
+    [Id(3)] public long RefusedEpoch { get; init; }
+
     /// <summary>What the sender has read of <see cref="Pod"/> already. Not sent over the wire: only a receiver in the same process finds it.</summary>
     public Scheduling.PodRequirements? Requirements { get; init; }
 }

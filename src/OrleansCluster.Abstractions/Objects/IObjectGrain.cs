@@ -82,6 +82,17 @@ public sealed record ObjectRequest
     /// <summary>Bind only: the fence of the node's grain that promised the place (0: none, as for an outside scheduler).</summary>
     [Id(12)] public long NodeEpoch { get; init; }
 
+    /// <summary>Identifies the request over its repetitions; empty: it is never repeated.</summary>
+    [Id(13)] public Guid RequestId { get; init; }
+
+    /// <summary>An earlier call of this request had no answer: it may have been carried out, or may be yet.</summary>
+    [Id(14)] public bool Repeated { get; init; }
+
+    /// <summary>
+    /// A revision of the resource at which the request had not been sent yet, so that a repetition can tell whether the object has changed since; -1: unknown.
+    /// </summary>
+    [Id(15)] public long SentAfter { get; init; } = -1;
+
     /// <summary>The caller.</summary>
     public UserInfo User => new(UserName, UserGroups, UserUid);
 }

@@ -4,24 +4,31 @@ using OrleansCluster.Api;
 namespace OrleansCluster;
 
 /// <summary>
-/// Writes API objects through their grains. A call that timed out or met a dying silo has an unknown outcome; it is repeated with the same uid
-/// and the same body, so that a create that had gone through is recognised as this caller's own, and a conditional write that had gone
-/// through shows itself as a conflict that the caller's next read resolves. Safe for concurrent use.
+/// Writes API objects through their grains. A call that timed out or met a dying silo has an unknown outcome; it is repeated with the same uid, the
+/// same body and the note that it is a repetition. The grain remembers its last requests, recognises a create by its uid, and where it cannot tell
+/// whether the first call went through, answers 504 instead of doing a thing twice (docs/decisions/0014). Safe for concurrent use.
 /// </summary>
 /// <param name="grains">Where the object grains are reached.</param>
 /// <param name="time">Clock of the back-off.</param>
 /// <param name="user">In whose name to write.</param>
+/// <param name="revisionOf">
+/// A revision of a resource that is not newer than now, or -1: with it a repetition whose first call may have gone through is decided for certain. Null: unknown.
+/// </param>
 /// <param name="random">
 /// Source of uids, generated names and jitter; must be safe for concurrent use, as <see cref="Random.Shared"/> is, which stands in for null. A seeded one makes a run repeatable.
 /// </param>
-public sealed class ObjectWriter(IGrainFactory grains, TimeProvider time, UserInfo user, Random? random = null)
+public sealed class ObjectWriter(IGrainFactory grains, TimeProvider time, UserInfo user, Random? random = null, Func<string, long>? revisionOf = null)
 {
     private readonly Random _random = random ?? Random.Shared;
 
     /// <summary>
-    /// Attempts of one call. With the delays below they span about three seconds, longer than a killed silo takes to be declared dead.
+    /// How long a request is repeated: longer than the cluster takes to declare a killed silo dead and to find its grains elsewhere, shorter than clients
+    /// wait. One call without an answer takes the response time-out of that.
     /// </summary>
-    public const int MaxAttempts = 6;
+    public static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
+
+    private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(50);
+    private static readonly TimeSpan MaxPause = TimeSpan.FromSeconds(1);
 
     /// <summary>Names tried for one `generateName` before AlreadyExists is passed on (27^5 names a prefix: a clash is rare, eight are not).</summary>
     public const int MaxGeneratedNames = 8;
@@ -37,19 +44,27 @@ public sealed class ObjectWriter(IGrainFactory grains, TimeProvider time, UserIn
             UserName = user.Name,
             UserGroups = user.Groups as string[] ?? [.. user.Groups ?? Groups],
             UserUid = user.Uid,
+            RequestId = NewUid(),
+            SentAfter = revisionOf?.Invoke(key.Resource) ?? -1,
         };
-        var grain = grains.GetGrain<IObjectGrain>(key.ToString());
+        var started = time.GetTimestamp();
         for (var attempt = 1; ; attempt++)
         {
             try
             {
-                return await grain.ExecuteAsync(named, cancellationToken);
+                return await grains.GetGrain<IObjectGrain>(key.ToString()).ExecuteAsync(named, cancellationToken);
             }
-            catch (Exception error) when (IsUnknownOutcome(error) && !cancellationToken.IsCancellationRequested)
+            catch (Exception error) when (GrainCalls.IsUnavailable(error) && !cancellationToken.IsCancellationRequested)
             {
-                if (attempt == MaxAttempts)
-                    throw new StatusException(StatusError.Timeout("the outcome of the request is unknown: no silo answered for " + key));
-                await Task.Delay(Backoff(attempt), time, cancellationToken);
+                var pause = Backoff(attempt);
+                if (time.GetElapsedTime(started) + pause > Patience)
+                {
+                    throw new StatusException(named.Repeated
+                        ? StatusError.Timeout("the outcome of the request is unknown: no silo answered for " + key)
+                        : StatusError.ServiceUnavailable("no silo can be reached; nothing has been written"));
+                }
+                named = named with { Repeated = named.Repeated || !GrainCalls.IsNotSent(error) };
+                await Task.Delay(pause, time, cancellationToken);
             }
         }
     }
@@ -119,9 +134,6 @@ public sealed class ObjectWriter(IGrainFactory grains, TimeProvider time, UserIn
     private static ObjectReply Succeed(ObjectReply reply) =>
         reply.GetError() is { } error ? throw new StatusException(error) : reply;
 
-    private static bool IsUnknownOutcome(Exception error) =>
-        error is TimeoutException or SiloUnavailableException or OrleansMessageRejectionException;
-
     // A version 4 uid (RFC 9562), made once per chosen name: a repeated call carries the same.
     private Guid NewUid()
     {
@@ -132,9 +144,9 @@ public sealed class ObjectWriter(IGrainFactory grains, TimeProvider time, UserIn
         return new Guid(bytes, bigEndian: true);
     }
 
-    // 50 ms doubling to 1.6 s, each somewhere between half and the whole of it, so that callers of a dead silo do not return in step.
+    // Doubling, each somewhere between half and the whole of it, so that callers of a dead silo do not return in step.
     private TimeSpan Backoff(int attempt) =>
-        TimeSpan.FromMilliseconds(50 * (1 << (attempt - 1)) * (0.5 + (_random.NextDouble() / 2)));
+        TimeSpan.FromTicks(Math.Min(MaxPause.Ticks, FirstPause.Ticks << Math.Min(attempt - 1, 10))) * (0.5 + (_random.NextDouble() / 2));
 
     private static JsonObject ToJson(DeleteOptions options)
     {

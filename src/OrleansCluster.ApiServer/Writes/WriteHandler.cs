@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using OrleansCluster.Api;
+using OrleansCluster.Storage;
 
 namespace OrleansCluster.ApiServer;
 
@@ -12,7 +13,7 @@ namespace OrleansCluster.ApiServer;
 /// </summary>
 internal sealed class WriteHandler(
     IGrainFactory grains, TimeProvider time, RequestBody bodies, ReadHandler reads, RbacAuthorizer authorizer, RoleEscalation escalation,
-    Func<Guid> newUid)
+    Func<Guid> newUid, IResourceCaches caches)
 {
     /// <summary>Answers a POST to a collection.</summary>
     public async ValueTask CreateAsync(ApiRequest request)
@@ -154,7 +155,9 @@ internal sealed class WriteHandler(
 
     /// <summary>Runs one write in the caller's name.</summary>
     public Task<ObjectReply> ExecuteAsync(ApiRequest request, ObjectKey key, ObjectRequest grainRequest) =>
-        new ObjectWriter(grains, time, request.Caller.User).ExecuteAsync(key, grainRequest with { NewUid = newUid() }, request.Aborted);
+        new ObjectWriter(grains, time, request.Caller.User, revisionOf: RevisionOf).ExecuteAsync(key, grainRequest with { NewUid = newUid() }, request.Aborted);
+
+    private long RevisionOf(string resource) => caches.Get(resource).Current?.Revision ?? -1;
 
     private async Task<ObjectReply> CreateAsync(ApiRequest request, BodyHead head, string @namespace, ObjectRequest grainRequest)
     {

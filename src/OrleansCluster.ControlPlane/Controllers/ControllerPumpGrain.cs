@@ -42,7 +42,7 @@ public sealed partial class ControllerStarter(
     ControllerRegistry controllers, IGrainFactory grains, TimeProvider time, ILogger<ControllerStarter> logger) : BackgroundService
 {
     /// <summary>After a silo's death its pumps are back within this time plus the death's detection.</summary>
-    private static readonly TimeSpan Interval = TimeSpan.FromSeconds(3);
+    private static readonly TimeSpan Interval = TimeSpan.FromSeconds(1);
 
     /// <inheritdoc/>
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)
@@ -50,19 +50,22 @@ public sealed partial class ControllerStarter(
         using var timer = new PeriodicTimer(Interval, time);
         do
         {
-            foreach (var controller in controllers.All)
-            {
-                try
-                {
-                    await grains.GetGrain<IControllerPumpGrain>(controller.Name).EnsureRunningAsync(stoppingToken);
-                }
-                catch (Exception error) when (!stoppingToken.IsCancellationRequested)
-                {
-                    Log.PingFailed(logger, controller.Name, error.Message);
-                }
-            }
+            // Side by side: one that a dying silo does not answer for must not hold the others up.
+            await Task.WhenAll(controllers.All.Select(controller => PingAsync(controller.Name, stoppingToken)));
         }
         while (await timer.WaitForNextTickAsync(stoppingToken));
+    }
+
+    private async Task PingAsync(string controller, CancellationToken stoppingToken)
+    {
+        try
+        {
+            await grains.GetGrain<IControllerPumpGrain>(controller).EnsureRunningAsync(stoppingToken);
+        }
+        catch (Exception error) when (!stoppingToken.IsCancellationRequested)
+        {
+            Log.PingFailed(logger, controller, error.Message);
+        }
     }
 
     private static partial class Log

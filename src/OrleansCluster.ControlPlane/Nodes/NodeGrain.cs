@@ -70,6 +70,8 @@ public sealed partial class NodeGrain(
     /// <inheritdoc/>
     public async Task<ReserveReply> ReserveAsync(ReserveRequest request, CancellationToken cancellationToken)
     {
+        if (request.RefusedEpoch != 0 && request.RefusedEpoch == _epoch)
+            await TakeNewEpochAsync(cancellationToken);
         if (_promises.TryGetValue(request.PodUid, out var promise))
         {
             _promises[request.PodUid] = promise with { Until = time.GetUtcNow() + PromiseLifetime };
@@ -168,10 +170,21 @@ public sealed partial class NodeGrain(
         }
         if (expired is null)
             return;
-        _epoch = await store.AdvanceFenceAsync("pods", Fence, cancellationToken);
-        await nodePods.GetLatestAsync(Name, cancellationToken);
+        await TakeNewEpochAsync(cancellationToken);
         expired.ForEach(uid => _promises.Remove(uid));
         Log.PromisesVoided(logger, Name, expired.Count);
+    }
+
+    /// <summary>
+    /// Becomes the node's authority again: another activation, or the store itself at a change of its own epoch, has moved the fence, or this grain must. What
+    /// was bound under an older epoch is read before the next promise.
+    /// </summary>
+    private async Task TakeNewEpochAsync(CancellationToken cancellationToken)
+    {
+        var old = _epoch;
+        _epoch = await store.AdvanceFenceAsync("pods", Fence, cancellationToken);
+        await nodePods.GetLatestAsync(Name, cancellationToken);
+        Log.NewEpoch(logger, Name, old, _epoch);
     }
 
     /// <summary>
@@ -262,6 +275,9 @@ public sealed partial class NodeGrain(
     {
         [LoggerMessage(LogLevel.Information, "Node {Node}: {Count} promises were not bound in time and are void")]
         public static partial void PromisesVoided(ILogger logger, string node, int count);
+
+        [LoggerMessage(LogLevel.Information, "Node {Node}: epoch {Old} is over, {New} begins")]
+        public static partial void NewEpoch(ILogger logger, string node, long old, long @new);
 
         [LoggerMessage(LogLevel.Information, "Node {Node}: the lease was not renewed: {Error}")]
         public static partial void LeaseNotRenewed(ILogger logger, string node, string error);

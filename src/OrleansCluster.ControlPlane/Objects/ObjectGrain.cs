@@ -17,7 +17,8 @@ namespace OrleansCluster.ControlPlane.Objects;
 ///  client ◄── (9) answer with the new revision; the change log carries the change to every cache, watcher and controller
 /// </code>
 /// Orleans' single activation is not relied on for safety: if a duplicate activation or a call of unknown outcome committed first, step (8)
-/// finds another revision, and the grain decides again from step (3). A create of unknown outcome recognises its own uid.
+/// finds another revision, and the grain decides again from step (3). A repetition of a call of unknown outcome is answered from memory, recognised by
+/// what it wrote, or refused with 504: nothing is done twice (<see cref="RepeatedWrite"/>).
 /// Reads interleave with a commit under way and return the last committed state: fields change only after the commit.
 /// </summary>
 [CollectionAgeLimit(Minutes = 1)]
@@ -31,6 +32,12 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
 
     private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(50);
 
+    /// <summary>
+    /// After this a conflict is not decided about again: the caller has given this call up (response time-out 5 s) and repeats it elsewhere, and what a silo
+    /// that was paused does after that would be done twice.
+    /// </summary>
+    private static readonly TimeSpan MaxDecisionTime = TimeSpan.FromSeconds(4);
+
     private const string FenceMoved = "FenceMoved";
 
     private ObjectKey _key;
@@ -38,6 +45,7 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
     private StoredObject? _current;
     private bool _loaded;
     private int _doubts;
+    private AnsweredRequests _answered;
 
     /// <inheritdoc/>
     public override Task OnActivateAsync(CancellationToken cancellationToken)
@@ -68,6 +76,22 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
     {
         if (_definition is null)
             return Fail(StatusError.NoSuchPath());
+        if (request.Repeated)
+        {
+            if (_answered.Find(request.RequestId) is { } known)
+                return known;
+            Doubt(); // What another activation has written since is not known here.
+        }
+        var reply = await WriteAsync(request, cancellationToken);
+        // A reply that leaves it open is no answer to a repetition.
+        if (reply.Code < 500 && !request.DryRun)
+            _answered.Add(request.RequestId, reply);
+        return reply;
+    }
+
+    private async Task<ObjectReply> WriteAsync(ObjectRequest request, CancellationToken cancellationToken)
+    {
+        var started = services.Time.GetTimestamp();
         try
         {
             Tried? tried = null;
@@ -78,6 +102,10 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
                     await LoadAsync(cancellationToken); // (3)
                     if (tried is not null && WasCommitted(tried))
                         return Succeed(tried.Code, _current ?? tried.Removed!, tried.Warnings, request.Subresource) with { Removed = _current is null };
+                    if (decision > 0 && services.Time.GetElapsedTime(started) > MaxDecisionTime)
+                        return Fail(StatusError.Timeout("the object changed for too long while the request was decided; it was not carried out"));
+                    if (request.Repeated && await RepeatedWrite.JudgeAsync(request, _definition!, _key, _current, services, cancellationToken) is { } verdict)
+                        return verdict.Error is { } unclear ? Fail(unclear) : Succeed(verdict.Code, verdict.Object!, [], request.Subresource);
                     if (await TryExecuteAsync(request, decision, t => tried = t, cancellationToken) is { } reply)
                         return reply;
                 }
@@ -87,7 +115,7 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
                     await Task.Delay(FirstPause * (1 << looks++), services.Time, cancellationToken);
                 }
             }
-            return Fail(StatusError.Modified(_definition.Plural, _definition.Group, _key.Name));
+            return Fail(StatusError.Modified(_definition!.Plural, _definition.Group, _key.Name));
         }
         catch (StatusException refused)
         {

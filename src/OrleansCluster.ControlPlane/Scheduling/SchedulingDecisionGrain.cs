@@ -82,10 +82,22 @@ public sealed partial class SchedulingDecisionGrain(
             attempt.AddTry(selection, Stopwatch.GetElapsedTime(started));
             if (selection.Node is not { } node)
                 break;
-            var promise = await ReserveAsync(request, pod, node, cancellationToken); // (4)
+            var promise = await ReserveAsync(request, pod, node, refusedEpoch: 0, cancellationToken); // (4)
             attempt.Answered(promise.Admitted ? "admitted" : string.Join(", ", promise.Reasons));
             if (promise.Admitted)
-                return await BindAsync(request, pod, node, promise.Epoch, cancellationToken);
+            {
+                var outcome = await BindAsync(request, pod, node, promise.Epoch, cancellationToken);
+                if (outcome is not null)
+                    return outcome;
+                // The fence is ahead of the node's grain. It takes a new epoch and promises anew, or refuses by what it has learned.
+                promise = await ReserveAsync(request, pod, node, promise.Epoch, cancellationToken);
+                attempt.Answered(promise.Admitted ? "admitted under a new epoch" : string.Join(", ", promise.Reasons));
+                if (promise.Admitted)
+                {
+                    return await BindAsync(request, pod, node, promise.Epoch, cancellationToken)
+                        ?? new DecisionOutcome { Result = DecisionResult.Failed, Message = $"the authority of node {node} changes" };
+                }
+            }
             (excluded ??= new HashSet<string>(StringComparer.Ordinal)).Add(node);
             if (tries == MaxTries)
                 return new DecisionOutcome { Result = DecisionResult.Failed, Message = $"{tries} nodes refused: {string.Join(", ", promise.Reasons)}" };
@@ -100,14 +112,15 @@ public sealed partial class SchedulingDecisionGrain(
         return new DecisionOutcome { Result = DecisionResult.Unschedulable, Message = message };
     }
 
-    private async Task<ReserveReply> ReserveAsync(DecisionRequest request, PodRequirements pod, string node, CancellationToken cancellationToken)
+    private async Task<ReserveReply> ReserveAsync(DecisionRequest request, PodRequirements pod, string node, long refusedEpoch, CancellationToken cancellationToken)
     {
         cluster.Assume(pod, node);
         var admitted = false;
         try
         {
             var promise = await grains.GetGrain<INodeGrain>(node).ReserveAsync(
-                new ReserveRequest { PodUid = pod.Uid, PodKey = request.PodKey, Pod = request.Pod, Requirements = pod }, cancellationToken);
+                new ReserveRequest { PodUid = pod.Uid, PodKey = request.PodKey, Pod = request.Pod, Requirements = pod, RefusedEpoch = refusedEpoch },
+                cancellationToken);
             admitted = promise.Admitted;
             return promise;
         }
@@ -118,7 +131,8 @@ public sealed partial class SchedulingDecisionGrain(
         }
     }
 
-    private async Task<DecisionOutcome> BindAsync(
+    /// <summary>Binds under a promise; null: its epoch is over, and the promise with it.</summary>
+    private async Task<DecisionOutcome?> BindAsync(
         DecisionRequest request, PodRequirements pod, string node, long epoch, CancellationToken cancellationToken)
     {
         var key = ObjectKey.FromStorageKey("pods", request.PodKey);
@@ -152,12 +166,13 @@ public sealed partial class SchedulingDecisionGrain(
         if (error.Code >= 500)
             return new DecisionOutcome { Result = DecisionResult.Failed, Message = error.Message }; // Of unknown outcome, too.
         cluster.Forget(pod.Uid);
+        if (ObjectGrain.IsFenceMoved(error))
+            return null;
         await grains.GetGrain<INodeGrain>(node).ReleaseAsync(pod.Uid, cancellationToken);
         // Gone, replaced by a namesake, or bound by another: nothing left to decide, says the pod's grain; the worker looks whether it is so.
-        // A moved fence is worth another attempt.
         return new DecisionOutcome
         {
-            Result = error.Code is 404 or 409 && !ObjectGrain.IsFenceMoved(error) ? DecisionResult.Obsolete : DecisionResult.Failed,
+            Result = error.Code is 404 or 409 ? DecisionResult.Obsolete : DecisionResult.Failed,
             Message = error.Message,
         };
     }

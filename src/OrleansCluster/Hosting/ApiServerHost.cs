@@ -27,6 +27,9 @@ internal sealed record ApiServerHostOptions
     /// <summary>Several API servers of one machine listen on the same port, and the kernel deals connections out to them.</summary>
     public bool ReusePort { get; init; }
 
+    /// <summary>The clock.</summary>
+    public TimeProvider Time { get; init; } = TimeProvider.System;
+
     /// <summary>Least level of this project's log lines.</summary>
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
 
@@ -47,7 +50,7 @@ internal static class ApiServerHost
     public static WebApplication Build(ApiServerHostOptions options)
     {
         var builder = HostSetup.CreateWebBuilder();
-        var pki = builder.AddBasics(options.DataDirectory, options.LogLevel, TimeProvider.System);
+        var pki = builder.AddBasics(options.DataDirectory, options.LogLevel, options.Time);
         builder.Services.AddSharedStore(options.Cluster);
         builder.AddClusterClient(options.Cluster, pki, "orleanscluster:apiserver");
         builder.AddKubernetesApiServer(api =>

@@ -28,6 +28,9 @@ internal sealed record SiloHostOptions
     /// <summary>Addresses and times of the control plane; the same on every silo.</summary>
     public Action<ControlPlaneOptions> ConfigureControlPlane { get; init; } = _ => { };
 
+    /// <summary>The clock of everything but Orleans' own membership.</summary>
+    public TimeProvider Time { get; init; } = TimeProvider.System;
+
     /// <summary>Least level of this project's log lines.</summary>
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
 
@@ -44,11 +47,11 @@ internal static class SiloHost
     {
         var advertised = SiloSetup.Resolve(options.Advertise);
         var builder = HostSetup.CreateBuilder();
-        var pki = builder.AddBasics(options.DataDirectory, options.LogLevel, TimeProvider.System);
+        var pki = builder.AddBasics(options.DataDirectory, options.LogLevel, options.Time);
         // For programs of this machine's operator on the client SDK.
         pki.ClientCertificate(ClusterClientOptions.CertificateName, MemberCertificates.Group);
         builder.Services.AddSharedStore(options.Cluster);
-        builder.UseOrleans(silo => silo.UseMemberSilo(options.Cluster, advertised, options.SiloPort, options.GatewayPort, pki, TimeProvider.System));
+        builder.UseOrleans(silo => silo.UseMemberSilo(options.Cluster, advertised, options.SiloPort, options.GatewayPort, pki, options.Time));
         builder.Services.AddControlPlane(controlPlane =>
         {
             controlPlane.ClusterCaPem = pki.AuthorityPem;

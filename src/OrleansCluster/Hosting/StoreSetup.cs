@@ -16,11 +16,18 @@ internal static class StoreSetup
     /// <summary>The store that the processes of a cluster share.</summary>
     public static void AddSharedStore(this IServiceCollection services, ClusterAddress cluster)
     {
-        services.AddRedisObjectStore(store =>
+        if (cluster.Local is { } local)
         {
-            store.ConnectionString = cluster.Redis;
-            store.PasswordFile = cluster.RedisPasswordFile;
-        });
+            services.AddSingleton(local.Store);
+        }
+        else
+        {
+            services.AddRedisObjectStore(store =>
+            {
+                store.ConnectionString = cluster.Redis;
+                store.PasswordFile = cluster.RedisPasswordFile;
+            });
+        }
         services.AddResourceCaches();
     }
 }

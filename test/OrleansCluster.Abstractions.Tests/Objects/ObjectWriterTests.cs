@@ -48,7 +48,10 @@ public sealed class ObjectWriterTests
         var error = await Assert.ThrowsAsync<StatusException>(
             () => _time.RunAsync(Writer(grains).PatchAsync(Key, new JsonObject(), "", Cancellation)));
 
-        Assert.Equal(ObjectWriter.MaxAttempts, grains.Calls.Count);
+        Assert.False(grains.Calls[0].Request.Repeated);
+        Assert.All(grains.Calls.Skip(1), c => Assert.True(c.Request.Repeated));
+        Assert.Single(grains.Calls.Select(c => c.Request.RequestId).Distinct());
+        Assert.InRange(grains.Calls.Count, 10, 60);
         Assert.Equal(504, error.Status.Code);
         Assert.Contains("unknown", error.Status.Message, StringComparison.Ordinal);
         Assert.Contains("configmaps", error.Status.Message, StringComparison.Ordinal);

@@ -26,7 +26,11 @@ internal static class ClientSetup
         builder.Services.Configure<HostOptions>(host => host.ServicesStartConcurrently = true);
         builder.UseOrleansClient(client =>
         {
-            if (cluster.Gateways.Count > 0)
+            if (cluster.Local is { } local)
+            {
+                client.Services.AddSingleton<IGatewayListProvider>(local.Membership);
+            }
+            else if (cluster.Gateways.Count > 0)
             {
                 client.Services.AddSingleton<IGatewayListProvider>(provider => new NamedGateways(
                     cluster.Gateways, GatewayRefresh, provider.GetRequiredService<ILogger<NamedGateways>>()));

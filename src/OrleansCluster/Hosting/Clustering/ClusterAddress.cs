@@ -24,6 +24,9 @@ internal sealed record ClusterAddress
     /// <summary>Gateways of silos, where there is no <see cref="Redis"/>. Names are looked up anew at every refresh: a container keeps its name, not its address.</summary>
     public IReadOnlyList<DnsEndPoint> Gateways { get; init; } = [];
 
+    /// <summary>Everything in this process, for tests; nothing else is looked at then.</summary>
+    public LocalCluster? Local { get; init; }
+
     /// <summary>The connection of Orleans' membership. It has one of its own, so that a silo's sign of life never waits behind a batch of commits.</summary>
     public ConfigurationOptions MembershipConnection()
     {

@@ -26,7 +26,17 @@ internal static class SiloSetup
     /// <summary>One silo of several, which find each other through Redis.</summary>
     public static void UseMemberSilo(this ISiloBuilder silo, ClusterAddress cluster, IPAddress advertised, int siloPort, int gatewayPort, ClusterPki pki, TimeProvider time)
     {
-        silo.UseRedisClustering(redis => redis.ConfigurationOptions = cluster.MembershipConnection());
+        if (cluster.Local is { } local)
+        {
+            silo.Services.AddSingleton<IMembershipTable>(local.Membership);
+            SteadyMembershipTable.Decorate(silo.Services, _ => local.Membership.RaiseVersionAsync);
+        }
+        else
+        {
+            silo.UseRedisClustering(redis => redis.ConfigurationOptions = cluster.MembershipConnection());
+            silo.Services.AddSingleton<MembershipVersion>();
+            SteadyMembershipTable.Decorate(silo.Services, provider => provider.GetRequiredService<MembershipVersion>().RaiseAsync);
+        }
         silo.Configure<ClusterOptions>(ids => ids.ServiceId = ids.ClusterId = cluster.ClusterId);
         silo.Configure<EndpointOptions>(endpoints =>
         {
@@ -51,6 +61,8 @@ internal static class SiloSetup
 #pragma warning disable ORLEANSEXP003 // The default directory loses up to half of the survivors' activations when a silo dies (docs/decisions/0013).
         silo.AddDistributedGrainDirectory();
 #pragma warning restore ORLEANSEXP003
+        // The directory would keep a dead silo's grains away for what is left of 30 s, lest it still acts. It may act: the store's compare-and-set decides.
+        silo.Configure<GrainDirectoryOptions>(directory => directory.RangeLeaseDuration = TimeSpan.Zero);
         silo.Configure<ClusterMembershipOptions>(membership =>
         {
             membership.ProbeTimeout = TimeSpan.FromSeconds(1);
