@@ -7,7 +7,7 @@ internal static class Catalog
 {
     public static IReadOnlyList<IScenario> All { get; } =
     [
-        new StoreCommitsScenario(), new StartupScenario(), new ApiCrudScenario(), new ApiListScenario(), new ApiWatchScenario(),
+        new StoreCommitsScenario(), new StoreRedisScenario(), new StartupScenario(), new ApiCrudScenario(), new ApiListScenario(), new ApiWatchScenario(),
         new SchedulePlainScenario(), new MemoryScenario(), new PodStartScenario(),
     ];
 

@@ -3,11 +3,11 @@ using Microsoft.Extensions.Logging;
 namespace OrleansCluster.Storage;
 
 /// <summary>
-/// Keeps the change logs within <see cref="CompactionOptions"/>. Every process does this for the resources it uses; it is idempotent and done in short pieces,
+/// The housekeeping loop of a store. Keeps the change logs within <see cref="CompactionOptions"/>. Every process does this for the resources it uses; it is idempotent and done in short pieces,
 /// so they need no agreement. The log carries no time: at every look the loop notes time, revision and bytes written so far, and the notes tell
 /// which revision was the newest at a given age and which starts the last N bytes.
 /// </summary>
-internal sealed class RedisCompactor(RedisObjectStore store, CompactionOptions options, TimeProvider time, Random random, ILogger logger)
+internal sealed class RedisCompactor(RedisObjectStore store, RedisMetrics metrics, CompactionOptions options, TimeProvider time, Random random, ILogger logger)
 {
     private readonly Dictionary<string, List<Note>> _notes = new(StringComparer.Ordinal);
 
@@ -20,7 +20,7 @@ internal sealed class RedisCompactor(RedisObjectStore store, CompactionOptions o
                 // Spread, so that many processes do not look at the same moment.
                 await Task.Delay(options.Interval * (0.75 + (random.NextDouble() / 2)), time, cancellationToken);
                 foreach (var resource in store.UsedResources)
-                    await CompactAsync(resource.Name, cancellationToken);
+                    await LookAsync(resource, cancellationToken);
             }
         }
         catch (OperationCanceledException)
@@ -29,10 +29,13 @@ internal sealed class RedisCompactor(RedisObjectStore store, CompactionOptions o
         }
     }
 
-    private async Task CompactAsync(string resource, CancellationToken cancellationToken)
+    private async Task LookAsync(RedisResource target, CancellationToken cancellationToken)
     {
+        var resource = target.Name;
         try
         {
+            foreach (var queue in target.QueueNames)
+                metrics.QueueSeen(resource, queue, await store.GetQueueStatisticsAsync(resource, queue, cancellationToken));
             var (revision, compacted, bytes, swept) = await store.GetStateAsync(resource, cancellationToken);
             var through = ThroughRevision(resource, new Note(time.GetUtcNow(), revision, bytes), compacted);
             // What a new epoch or a process that died has left undone is finished, too.

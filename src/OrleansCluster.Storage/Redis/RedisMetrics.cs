@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Diagnostics.Metrics;
 
 namespace OrleansCluster.Storage;
@@ -15,6 +16,8 @@ internal sealed class RedisMetrics : IDisposable
     private readonly Counter<long> _unavailable;
     private readonly Histogram<int> _batchSize;
     private readonly Histogram<double> _latency;
+    private readonly Histogram<long> _tailLag;
+    private readonly ConcurrentDictionary<(string Resource, string Queue), QueueStatistics> _queues = new();
 
     public RedisMetrics()
     {
@@ -28,9 +31,12 @@ internal sealed class RedisMetrics : IDisposable
             advice: new InstrumentAdvice<int> { HistogramBucketBoundaries = [1, 2, 4, 8, 16, 32, 64, 128, 256] });
         _latency = _meter.CreateHistogram<double>("orleanscluster_store_commit_duration_seconds", "s", "Time of a script call with commits, as its process sees it.",
             advice: new InstrumentAdvice<double> { HistogramBucketBoundaries = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5] });
+        _tailLag = _meter.CreateHistogram<long>("orleanscluster_store_tail_lag_revisions", description: "Revisions still to be read after a read of the change log, by resource.",
+            advice: new InstrumentAdvice<long> { HistogramBucketBoundaries = [0, 1, 10, 100, 1000, 10_000, 100_000] });
+        // Queues are shared: every process that uses one reports the same depth, so take the maximum, not the sum.
+        _meter.CreateObservableGauge("orleanscluster_queue_depth", Depths, description: "Items of a work queue by state: ready, leased, delayed.");
+        _meter.CreateObservableGauge("orleanscluster_queue_oldest_age_seconds", Ages, "s", "Age of the oldest item of a work queue.");
     }
-
-    public Meter Meter => _meter;
 
     public void Committed(string resource, int batch, int conflicts, TimeSpan time)
     {
@@ -46,7 +52,26 @@ internal sealed class RedisMetrics : IDisposable
 
     public void EpochChanged(string resource) => _epochs.Add(1, new KeyValuePair<string, object?>("resource", resource));
 
+    public void TailRead(string resource, long behind) => _tailLag.Record(behind, new KeyValuePair<string, object?>("resource", resource));
+
+    public void QueueSeen(string resource, string queue, QueueStatistics statistics) => _queues[(resource, queue)] = statistics;
+
     public void Reconnected() => _reconnects.Add(1);
+
+    private IEnumerable<Measurement<long>> Depths()
+    {
+        foreach (var ((resource, queue), statistics) in _queues)
+        {
+            yield return Depth(statistics.Ready, "ready");
+            yield return Depth(statistics.Leased, "leased");
+            yield return Depth(statistics.Delayed, "delayed");
+
+            Measurement<long> Depth(long value, string state) => new(value, new("resource", resource), new("queue", queue), new("state", state));
+        }
+    }
+
+    private IEnumerable<Measurement<double>> Ages() =>
+        _queues.Select(q => new Measurement<double>(q.Value.OldestAge.TotalSeconds, new("resource", q.Key.Resource), new("queue", q.Key.Queue)));
 
     public void Dispose() => _meter.Dispose();
 }

@@ -25,7 +25,10 @@ public sealed partial class RedisObjectStore
             ThrowIfDisposed();
             var (changes, revision) = await ReadPagesAsync(target, afterRevision, maxCount, cancellationToken);
             if (changes.Count > 0)
+            {
+                _metrics.TailRead(resource, revision - changes[^1].Revision);
                 return changes;
+            }
             var left = wait - _time.GetElapsedTime(start);
             if (left <= TimeSpan.Zero)
                 return [];

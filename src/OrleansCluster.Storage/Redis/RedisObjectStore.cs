@@ -22,7 +22,6 @@ public sealed partial class RedisObjectStore : IObjectStore
 
     private readonly RedisStoreOptions _options;
     private readonly TimeProvider _time;
-    private readonly Random _random;
     private readonly ILogger _logger;
     private readonly RedisMetrics _metrics = new();
     private readonly RedisConnections _connections;
@@ -40,14 +39,13 @@ public sealed partial class RedisObjectStore : IObjectStore
     {
         _options = options;
         _time = time;
-        _random = random;
         _logger = logger;
         _connections = new RedisConnections(options, _metrics, logger);
         _epochs = new RedisEpochs(_connections, options, _metrics, logger);
         _committer = new RedisCommitter(_epochs, _connections, options, _metrics, time);
         _tails = new RedisTails(_connections, time, random, logger);
         _epochs.EpochChanged = _tails.Wake;
-        _compactor = new RedisCompactor(this, options.Compaction, time, random, logger);
+        _compactor = new RedisCompactor(this, _metrics, options.Compaction, time, random, logger);
     }
 
     /// <summary>
