@@ -18,7 +18,7 @@ internal sealed class RedisCommitter(RedisEpochs epochs, RedisConnections connec
 
     public async ValueTask<CommitResult[]> RunAsync(RedisResource resource, IReadOnlyList<Commit> commits, CancellationToken cancellationToken)
     {
-        var request = new RedisCommitRequest(commits);
+        var request = new RedisCommitRequest(commits, time.GetTimestamp());
         await _places.WaitAsync(cancellationToken);
         try
         {
@@ -137,6 +137,12 @@ internal sealed class RedisCommitter(RedisEpochs epochs, RedisConnections connec
                     _waiting.Dequeue();
                     if (!request.TryStart())
                         continue;
+                    // Behind batches without an answer; those who come now must not wait for all of them in turn.
+                    if (committer.HasWaitedTooLong(request))
+                    {
+                        request.Fail(new StoreUnavailableException("Redis does not keep up: the commit was not sent in time."));
+                        continue;
+                    }
                     batch.Add(request);
                     weight += request.Commits.Count;
                 }
@@ -148,13 +154,15 @@ internal sealed class RedisCommitter(RedisEpochs epochs, RedisConnections connec
         }
     }
 
+    private bool HasWaitedTooLong(RedisCommitRequest request) => time.GetElapsedTime(request.MadeAt) > options.CommandTimeout;
+
     private int ConnectionCount => options.CommitConnections;
 
     private int MaxGroup => options.MaxGroup;
 }
 
 /// <summary>Commits of one call. Its caller may take it back until its batch is sent; after that it gets the true outcome.</summary>
-internal sealed class RedisCommitRequest(IReadOnlyList<Commit> commits)
+internal sealed class RedisCommitRequest(IReadOnlyList<Commit> commits, long madeAt)
 {
     private const int Waiting = 0;
     private const int Started = 1;
@@ -168,6 +176,9 @@ internal sealed class RedisCommitRequest(IReadOnlyList<Commit> commits)
 
     /// <summary>The values as stored. Made by the caller, so that packing runs beside the batches of others.</summary>
     public byte[][] Values { get; } = [.. commits.Select(c => ValueCodec.Encode(c.Value))];
+
+    /// <summary>Timestamp of the call.</summary>
+    public long MadeAt { get; } = madeAt;
 
     public Task<CommitResult[]> Completion => _done.Task;
 

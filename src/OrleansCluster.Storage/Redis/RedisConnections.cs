@@ -15,6 +15,12 @@ internal sealed class RedisConnections(RedisStoreOptions options, RedisMetrics m
     private readonly List<ConnectionMultiplexer> _all = [];
     private Connected? _connected;
     private bool _disposed;
+    private int _generation;
+
+    /// <summary>
+    /// Rises whenever a connection is lost or made: behind it may be a server that was demoted and promoted again, which still knows its scripts.
+    /// </summary>
+    public int Generation => Volatile.Read(ref _generation);
 
     /// <summary>True if another server may take over from the one that writes: then a restart cannot be told from a lost tail.</summary>
     public bool FailsOver { get; private set; }
@@ -46,9 +52,14 @@ internal sealed class RedisConnections(RedisStoreOptions options, RedisMetrics m
         {
             throw new StoreUnavailableException($"Redis at {Address} does not answer: {e.Message}", e);
         }
-        multiplexer.ConnectionFailed += (_, e) => RedisObjectStore.Log.ConnectionFailed(logger, purpose, e.EndPoint?.ToString() ?? "?", e.FailureType.ToString());
+        multiplexer.ConnectionFailed += (_, e) =>
+        {
+            Interlocked.Increment(ref _generation);
+            RedisObjectStore.Log.ConnectionFailed(logger, purpose, e.EndPoint?.ToString() ?? "?", e.FailureType.ToString());
+        };
         multiplexer.ConnectionRestored += (_, e) =>
         {
+            Interlocked.Increment(ref _generation);
             metrics.Reconnected();
             RedisObjectStore.Log.ConnectionRestored(logger, purpose, e.EndPoint?.ToString() ?? "?");
         };

@@ -12,7 +12,8 @@ namespace OrleansCluster.Storage;
 /// </para>
 /// <para>
 /// Noticing: a run is one life of a server process (its `run_id`). Every script's text names the run and the resource it is bound to, so another
-/// process does not know its SHA and answers NOSCRIPT. The text is then sent whole and compares the run itself, in the same step. If it is another,
+/// process does not know its SHA and answers NOSCRIPT. The text is then sent whole and compares the run itself, in the same step; so it is after
+    /// every reconnect, for a server that was demoted and promoted again has kept its scripts. If it is another,
 /// or the resource's epoch, run or revision are not what this process knows, the script does nothing and the process opens the resource: one
 /// script decides, atomically, whether the resource goes on or enters a new epoch (open.lua). So each process passes this gate once per run.
 /// </para>
@@ -79,26 +80,33 @@ internal sealed class RedisEpochs(RedisConnections connections, RedisStoreOption
         CancellationToken cancellationToken)
     {
         var bound = session.Script(script);
+        var generation = connections.Generation;
         arguments[0] = session.Epoch;
         arguments[1] = resource.Known;
         arguments[2] = RedisValue.EmptyString;
-        try
+        if (bound.Proved == generation)
         {
-            var running = database.ScriptEvaluateAsync(bound.Sha, keys, arguments, CommandFlags.DemandMaster);
-            return await FinishAsync(database, session, running, replicate, cancellationToken);
+            try
+            {
+                var running = database.ScriptEvaluateAsync(bound.Sha, keys, arguments, CommandFlags.DemandMaster);
+                return await FinishAsync(database, session, running, replicate, cancellationToken);
+            }
+            catch (RedisServerException e) when (RedisErrors.IsUnknownScript(e))
+            {
+                // Another run, or a server that was told to forget its scripts.
+            }
         }
-        catch (RedisServerException e) when (RedisErrors.IsUnknownScript(e))
-        {
-            arguments[2] = "1";
-            var command = new object[2 + keys.Length + arguments.Length];
-            command[0] = bound.Text;
-            command[1] = keys.Length;
-            for (var i = 0; i < keys.Length; i++)
-                command[2 + i] = keys[i];
-            for (var i = 0; i < arguments.Length; i++)
-                command[2 + keys.Length + i] = arguments[i];
-            return await FinishAsync(database, session, database.ExecuteAsync("EVAL", command, CommandFlags.DemandMaster), replicate, cancellationToken);
-        }
+        arguments[2] = "1";
+        var command = new object[2 + keys.Length + arguments.Length];
+        command[0] = bound.Text;
+        command[1] = keys.Length;
+        for (var i = 0; i < keys.Length; i++)
+            command[2 + i] = keys[i];
+        for (var i = 0; i < arguments.Length; i++)
+            command[2 + keys.Length + i] = arguments[i];
+        var result = await FinishAsync(database, session, database.ExecuteAsync("EVAL", command, CommandFlags.DemandMaster), replicate, cancellationToken);
+        bound.Proved = generation;
+        return result;
     }
 
     private async ValueTask<RedisResult[]> FinishAsync(

@@ -72,4 +72,12 @@ internal sealed class RedisScript
 }
 
 /// <summary>A script's text for one run and resource, and its name in Redis.</summary>
-internal sealed record BoundScript(string Text, byte[] Sha);
+internal sealed class BoundScript(string text, byte[] sha)
+{
+    public string Text { get; } = text;
+
+    public byte[] Sha { get; } = sha;
+
+    /// <summary>The connections' generation (<see cref="RedisConnections.Generation"/>) in which the server was last seen to be the run it is bound to.</summary>
+    public int Proved { get; set; } = -1;
+}

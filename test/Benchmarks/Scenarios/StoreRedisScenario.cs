@@ -31,7 +31,8 @@ internal sealed class StoreRedisScenario : IScenario
             foreach (var writers in (int[])[1, 16, 64, 256])
                 await MeasureCommitsAsync(redis, port, writers, context.Settings.Duration, context.Report, context.Cancellation);
             await MeasureTailAsync(port, context.Report, context.Cancellation);
-            await MeasureObjectsAsync(port, context.Report, context.Cancellation);
+            await MeasureObjectsAsync(port, packs: true, context.Report, context.Cancellation);
+            await MeasureObjectsAsync(port, packs: false, context.Report, context.Cancellation);
         }
         finally
         {
@@ -112,9 +113,10 @@ internal sealed class StoreRedisScenario : IScenario
         report.Add("tail-p99", latencies[samples * 99 / 100], "ms", null, ("from", "commit called, other connection"));
     }
 
-    private static async Task MeasureObjectsAsync(int port, Report report, CancellationToken cancellationToken)
+    /// <summary>Values that cannot be packed are random bytes of the same length.</summary>
+    private static async Task MeasureObjectsAsync(int port, bool packs, Report report, CancellationToken cancellationToken)
     {
-        await using IObjectStore store = Open(port, "objects");
+        await using IObjectStore store = Open(port, packs ? "packed" : "plain");
         var before = await MemoryAsync(port, cancellationToken);
         var clock = Stopwatch.StartNew();
         long bytes = 0;
@@ -122,21 +124,23 @@ internal sealed class StoreRedisScenario : IScenario
         {
             var key = string.Create(CultureInfo.InvariantCulture, $"namespace-{i % 50}/deployment-{i % 400}-5d89d5c9f-{i:x5}");
             var value = Pod(key);
+            if (!packs)
+                Random.Shared.NextBytes(value);
             bytes += value.Length;
             return new Commit { Resource = "pods", Key = key, Value = value, ExpectedRevision = 0 };
         })];
         clock.Restart();
         await Task.WhenAll(commits.Chunk(Objects / 8).Select(async part => await store.CommitAsync(part, cancellationToken)));
-        report.Add("fill", clock.Elapsed.TotalMilliseconds, "ms", null, ("objects", Objects));
+        report.Add("fill", clock.Elapsed.TotalMilliseconds, "ms", null, ("objects", Objects), ("packed", packs));
         var json = Math.Round((double)bytes / Objects);
-        report.Add("object-in-redis", (await MemoryAsync(port, cancellationToken) - before) / (double)Objects, "bytes", null, ("json", json), ("log", "whole"));
+        report.Add("object-in-redis", (await MemoryAsync(port, cancellationToken) - before) / (double)Objects, "bytes", null, ("json", json), ("packed", packs), ("log", "whole"));
         await store.CompactAsync("pods", long.MaxValue, cancellationToken);
-        report.Add("object-in-redis", (await MemoryAsync(port, cancellationToken) - before) / (double)Objects, "bytes", null, ("json", json), ("log", "compacted"));
+        report.Add("object-in-redis", (await MemoryAsync(port, cancellationToken) - before) / (double)Objects, "bytes", null, ("json", json), ("packed", packs), ("log", "compacted"));
         clock.Restart();
         var cpuBefore = Process.GetCurrentProcess().TotalProcessorTime;
         var snapshot = await store.GetSnapshotAsync("pods", cancellationToken);
-        report.Add("snapshot", clock.Elapsed.TotalMilliseconds, "ms", null, ("objects", snapshot.Objects.Count));
-        report.Add("snapshot-cpu", (Process.GetCurrentProcess().TotalProcessorTime - cpuBefore).TotalMilliseconds, "ms", null, ("objects", snapshot.Objects.Count));
+        report.Add("snapshot", clock.Elapsed.TotalMilliseconds, "ms", null, ("objects", snapshot.Objects.Count), ("packed", packs));
+        report.Add("snapshot-cpu", (Process.GetCurrentProcess().TotalProcessorTime - cpuBefore).TotalMilliseconds, "ms", null, ("objects", snapshot.Objects.Count), ("packed", packs));
     }
 
     private static RedisObjectStore Open(int port, string prefix) => RedisObjectStore.Create(

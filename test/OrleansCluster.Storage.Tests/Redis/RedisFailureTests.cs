@@ -203,6 +203,41 @@ public sealed class RedisFailureTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task A_master_that_was_demoted_and_promoted_again_has_the_same_process_and_another_history()
+    {
+        await using var replica = await RedisServer.StartAsync(Token, "--repl-diskless-sync-delay", "0");
+        await ReplicateAsync(replica, _redis);
+        await using var store = Open();
+        await using var other = Open();
+        for (var i = 0; i < 20; i++)
+            await CommittedAsync(store, Put($"a/{i}", 0));
+        Assert.Equal(20, await other.GetRevisionAsync("pods", Token));
+        while (!(await RedisServer.CommandAsync(replica.Port, "HGET {oc:pods}:m rev", Token)).Contains("20", StringComparison.Ordinal))
+            await Task.Delay(10, Token);
+        Assert.StartsWith("+OK", await RedisServer.CommandAsync(replica.Port, "REPLICAOF NO ONE", Token), StringComparison.Ordinal);
+        for (var i = 20; i < 40; i++)
+            await CommittedAsync(store, Put($"a/{i}", 0));
+
+        await ReplicateAsync(_redis, replica);
+        Assert.StartsWith("+OK", await RedisServer.CommandAsync(_redis.Port, "REPLICAOF NO ONE", Token), StringComparison.Ordinal);
+        Assert.StartsWith(":", await RedisServer.CommandAsync(_redis.Port, "CLIENT KILL TYPE normal SKIPME yes", Token), StringComparison.Ordinal);
+
+        // It has not seen the lost writes, and the server still knows its scripts.
+        var written = await RetryAsync(async () => await ((IObjectStore)other).CommitAsync(Put("b/x", 0), Token));
+        Assert.True(written.Revision > 1L << 40, $"Revision {written.Revision} was given out before.");
+        Assert.True(await RetryAsync(async () => await store.GetRevisionAsync("pods", Token)) >= written.Revision);
+        Assert.Null(await RetryAsync(async () => await store.GetAsync("pods", "a/30", Token)));
+    }
+
+    private static async Task ReplicateAsync(RedisServer replica, RedisServer master)
+    {
+        Assert.StartsWith("+OK", await RedisServer.CommandAsync(master.Port, "CONFIG SET repl-diskless-sync-delay 0", Token), StringComparison.Ordinal);
+        Assert.StartsWith("+OK", await RedisServer.CommandAsync(replica.Port, $"REPLICAOF 127.0.0.1 {master.Port}", Token), StringComparison.Ordinal);
+        while (!(await RedisServer.CommandAsync(replica.Port, "INFO replication", Token)).Contains("master_link_status:up", StringComparison.Ordinal))
+            await Task.Delay(10, Token);
+    }
+
+    [Fact]
     public async Task A_restart_without_a_durable_log_begins_an_epoch()
     {
         await using var store = Open();

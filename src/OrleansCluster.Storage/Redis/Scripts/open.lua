@@ -1,7 +1,10 @@
 -- Decides atomically whether this resource goes on where it was or enters a new epoch; see RedisEpochs for the rules.
 -- KEYS[1]: meta, KEYS[2]: log. ARGV: 1 highest revision the caller knows, 2 its epoch, 3 the run that last fed it, 4 '1' if a restart may lose a tail
 -- (durability not shown, or a topology that fails over), 5 '1' to begin a new epoch whatever is found.
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+-- A run is a life of the server's process and of its history: a master that was demoted and promoted again has the same process, another history.
+local process = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+local replication = redis.call('INFO', 'replication')
+local run = process .. '-' .. string.match(replication, 'master_replid:(%x+)')
 local m = redis.call('HMGET', KEYS[1], 'run', 'epoch', 'rev', 'adopted')
 local known, knownEpoch = tonumber(ARGV[1]), tonumber(ARGV[2])
 local rev, epoch = tonumber(m[3] or '0'), tonumber(m[2] or '0')
@@ -14,7 +17,9 @@ elseif m[1] == run then
 elseif not m[2] then
   lost = false
 else
-  lost = ARGV[4] == '1' or string.match(redis.call('INFO', 'replication'), 'second_repl_offset:(%-?%d+)') ~= '-1'
+  -- Promoted from a replica, this time or before; or another process where one can take over from another, or whose log is not durable.
+  lost = string.match(replication, 'second_repl_offset:(%-?%d+)') ~= '-1' or
+    (ARGV[4] == '1' and (not m[1] or string.sub(m[1], 1, #process) ~= process))
 end
 if not lost then
   if m[1] ~= run then
