@@ -13,7 +13,7 @@ namespace OrleansCluster.Storage;
 /// <para>
 /// Noticing: a run is one life of a server process (its `run_id`). Every script's text names the run and the resource it is bound to, so another
 /// process does not know its SHA and answers NOSCRIPT. The text is then sent whole and compares the run itself, in the same step; so it is after
-    /// every reconnect, for a server that was demoted and promoted again has kept its scripts. If it is another,
+/// every reconnect, for a server that was demoted and promoted again has kept its scripts. If it is another,
 /// or the resource's epoch, run or revision are not what this process knows, the script does nothing and the process opens the resource: one
 /// script decides, atomically, whether the resource goes on or enters a new epoch (open.lua). So each process passes this gate once per run.
 /// </para>
