@@ -230,5 +230,5 @@ hash_of_input() { if have sha256sum; then sha256sum; else shasum -a 256; fi | cu
 # process_is PID NAME: that process lives and its program is NAME (a process number may have been given to another).
 process_is() {
   local pid="$1" name="$2"
-  [[ "$pid" =~ ^[0-9]+$ ]] && kill -0 "$pid" 2>/dev/null && ps -o args= -p "$pid" 2>/dev/null | grep -q "$name"
+  [[ "$pid" =~ ^[0-9]+$ ]] && kill -0 "$pid" 2>/dev/null && ps -o args= -p "$pid" 2>/dev/null | grep -q -- "$name"
 }
