@@ -34,7 +34,9 @@ printf 'requirepass %s\n' "$(cat "$SECRETS/redis-password")" >"$SECRETS/redis.co
 chown "$APP:$APP" "$SECRETS/redis-password"
 chown "$REDIS:$REDIS" "$SECRETS/redis.conf"
 chmod 755 "$SECRETS"
-chown "$REDIS:$REDIS" /data
+# An empty volume would get the owner that the folder has in Redis' image.
+mkdir -p /data/appendonlydir
+chown "$REDIS:$REDIS" /data /data/appendonlydir
 
 # The operator's files, for whoever owns the folder that docker-compose.yml is in.
 owner="$(stat -c %u:%g /usr/local/bin/init-cluster)"
