@@ -29,7 +29,7 @@ internal sealed partial class HostRules(IPNetwork subnet, IPNetwork clusterCidr,
 
     public async Task ApplyAsync(CancellationToken cancellationToken)
     {
-        await File.WriteAllTextAsync("/proc/sys/net/ipv4/ip_forward", "1", cancellationToken);
+        await ForwardAsync(cancellationToken);
         await Turn.WaitAsync(cancellationToken);
         try
         {
@@ -161,6 +161,14 @@ internal sealed partial class HostRules(IPNetwork subnet, IPNetwork clusterCidr,
         return port.HostIP is null || port.HostIP.Equals(IPAddress.Any)
             ? ("hostports", string.Create(CultureInfo.InvariantCulture, $"{protocol} . {port.Port}"))
             : ("hostports_ip", string.Create(CultureInfo.InvariantCulture, $"{port.HostIP} . {protocol} . {port.Port}"));
+    }
+
+    // Written only when it is off: in a container the file is often read-only, and forwarding, which the engine needs too, already on.
+    private static async Task ForwardAsync(CancellationToken cancellationToken)
+    {
+        const string Forwarding = "/proc/sys/net/ipv4/ip_forward";
+        if ((await File.ReadAllTextAsync(Forwarding, cancellationToken)).Trim() != "1")
+            await File.WriteAllTextAsync(Forwarding, "1", cancellationToken);
     }
 
     private static async Task RunAsync(string program, string[] arguments, string? input, CancellationToken cancellationToken)

@@ -14,7 +14,11 @@ internal static class ApiServerCommand
         var address = RoleOptions.Address("--address", "Address the API listens on. Anything but loopback lets the network try its credentials.");
         var port = RoleOptions.Port("--port", "Port of the API (0: any free one).", 6443);
         var names = new Option<string[]>("--tls-name") { Description = "Further name or address in the serving certificate; may be given several times.", DefaultValueFactory = _ => [] };
-        var url = new Option<Uri?>("--public-url") { Description = "URL of the API in the kubeconfig, e.g. that of a load balancer. Default: this server's own." };
+        var url = new Option<Uri?>("--public-url")
+        {
+            Description = "URL of the API in the kubeconfig, e.g. that of a load balancer. Default: this server's own.",
+            CustomParser = result => Uri.TryCreate(result.Tokens[0].Value, UriKind.Absolute, out var parsed) ? parsed : RoleOptions.Fail<Uri>(result, "is not a URL"),
+        };
         var reuse = new Option<bool>("--reuse-port") { Description = "Share the port with other API servers of this machine (Linux)." };
         var verbosity = RoleOptions.Verbosity();
         var command = new Command("apiserver", "Run one API server of a cluster. Any number of them may stand behind a load balancer.")
