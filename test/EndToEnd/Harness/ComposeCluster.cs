@@ -13,7 +13,7 @@ namespace OrleansCluster.EndToEnd.Harness;
 internal sealed class ComposeCluster : IAsyncDisposable
 {
     private const int SigKill = 9;
-    private static readonly TimeSpan BuildLimit = TimeSpan.FromMinutes(8);
+    private static readonly TimeSpan BuildLimit = TimeSpan.FromMinutes(12);
     private static readonly TimeSpan UpLimit = TimeSpan.FromMinutes(3);
     private readonly IReadOnlyList<string> _compose;
     private readonly Dictionary<string, string> _environment;
