@@ -22,13 +22,13 @@ internal sealed class Linearizability(ResourceLog log, Verdict verdict)
             _removals[entry.Uid] = entry;
         foreach (var operation in log.Operations.Where(o => o.Outcome != Outcome.Unknown))
         {
-            if (operation.Verb == Verb.List)
+            if (operation is { Verb: Verb.List, Outcome: Outcome.Ok })
                 CheckList(operation);
-            else if (operation.Outcome == Outcome.Failed)
+            else if (operation is { IsWrite: true, Outcome: Outcome.Failed })
                 CheckRefusal(operation);
-            else if (operation.Verb == Verb.Get)
+            else if (operation is { Verb: Verb.Get, Outcome: Outcome.Ok })
                 CheckRead(operation);
-            else
+            else if (operation is { IsWrite: true, Outcome: Outcome.Ok })
                 CheckWrite(operation);
         }
     }

@@ -34,6 +34,20 @@ public sealed class HistoryCheckerTests
         Holds(TwoWatched().Write(Verb.Update, 40, 45, A3, outcome: Outcome.Unknown).Delete(46, 47, "n/zz", outcome: Outcome.Unknown).Final(99, 2, A2));
 
     [Fact]
+    public void An_answer_after_a_lost_one_may_show_a_later_state()
+    {
+        ObjectVersion mine = Version("n/a", 3, "u", ("v", "2"), ("x", "m")), theirs = Version("n/a", 4, "u", ("v", "2"), ("x", "m"), ("y", "t"));
+        Holds(TwoWatched().Patch(40, 60, theirs, ("x", "m")).Patch(45, 50, theirs, ("y", "t")).Modified(70, mine).Modified(71, theirs));
+    }
+
+    [Fact]
+    public void An_answer_that_shows_a_state_without_the_write()
+    {
+        var theirs = Version("n/a", 3, "u", ("v", "2"), ("y", "t"));
+        Breaks(Rule.RevisionTwice, TwoWatched().Patch(40, 60, theirs, ("x", "m")).Patch(45, 50, theirs, ("y", "t")).Modified(71, theirs));
+    }
+
+    [Fact]
     public void An_acknowledged_write_missing_in_a_list_is_lost() => Breaks(Rule.LostWrite, Two().List(40, 41, 2, A1));
 
     [Fact]
