@@ -3,9 +3,10 @@ using Microsoft.Extensions.Logging;
 namespace OrleansCluster.Storage;
 
 /// <summary>
-/// The housekeeping loop of a store. Keeps the change logs within <see cref="CompactionOptions"/>. Every process does this for the resources it uses; it is idempotent and done in short pieces,
-/// so they need no agreement. The log carries no time: at every look the loop notes time, revision and bytes written so far, and the notes tell
-/// which revision was the newest at a given age and which starts the last N bytes.
+/// The housekeeping loop of a store. It keeps the change logs within <see cref="CompactionOptions"/> and looks at the queues for the metrics. Every
+/// process does this for the resources it uses; compaction is idempotent and done in short pieces, so they need no agreement. The log carries no time: at
+/// every look the loop notes time, revision and bytes written so far, and the notes tell which revision was the newest at a given age and which
+/// starts the last N bytes.
 /// </summary>
 internal sealed class RedisCompactor(RedisObjectStore store, RedisMetrics metrics, CompactionOptions options, TimeProvider time, Random random, ILogger logger)
 {

@@ -13,6 +13,7 @@ internal sealed class RedisConnections(RedisStoreOptions options, RedisMetrics m
 {
     private readonly SemaphoreSlim _connecting = new(1);
     private readonly List<ConnectionMultiplexer> _all = [];
+    private ConnectionMultiplexer[]? _multiplexers;
     private Connected? _connected;
     private bool _disposed;
     private int _generation;
@@ -29,7 +30,8 @@ internal sealed class RedisConnections(RedisStoreOptions options, RedisMetrics m
     public bool IsCluster { get; private set; }
 
     /// <summary>The connection for reads, queues and housekeeping.</summary>
-    public async ValueTask<IDatabase> ReadAsync(CancellationToken cancellationToken) => (Volatile.Read(ref _connected) ?? await ConnectAsync(cancellationToken)).Read;
+    public async ValueTask<IDatabase> ReadAsync(CancellationToken cancellationToken) =>
+        (Volatile.Read(ref _connected) ?? await ConnectAsync(cancellationToken)).Read;
 
     /// <summary>One of the connections for commits; while it is being made anew, one that works.</summary>
     public async ValueTask<IDatabase> CommitAsync(int index, CancellationToken cancellationToken)
@@ -76,7 +78,8 @@ internal sealed class RedisConnections(RedisStoreOptions options, RedisMetrics m
     }
 
     /// <summary>The servers' names, without secrets.</summary>
-    public string Address => string.Join(", ", ConfigurationOptions.Parse(options.ConnectionString).EndPoints.Select(e => e.ToString()!.Replace("Unspecified/", "", StringComparison.Ordinal)));
+    public string Address => string.Join(
+        ", ", ConfigurationOptions.Parse(options.ConnectionString).EndPoints.Select(e => e.ToString()!.Replace("Unspecified/", "", StringComparison.Ordinal)));
 
     /// <summary>
     /// True if the server keeps every acknowledged write when its process ends: `appendonly yes` and `appendfsync always`, or what the option
@@ -153,12 +156,15 @@ internal sealed class RedisConnections(RedisStoreOptions options, RedisMetrics m
         {
             if (_connected is { } present)
                 return present;
-            var multiplexers = await Task.WhenAll(Enumerable.Range(0, options.CommitConnections + 1).Select(i =>
+            var multiplexers = _multiplexers ??= await Task.WhenAll(Enumerable.Range(0, options.CommitConnections + 1).Select(i =>
                 OpenAsync(i == 0 ? "read" : string.Create(CultureInfo.InvariantCulture, $"commit-{i}"), options.CommandTimeout, cancellationToken)));
+            // Only a server that has answered tells what it is.
+            if (!Array.Exists(multiplexers[0].GetServers(), s => s.IsConnected))
+                throw new StoreUnavailableException($"Redis at {Address} does not answer.");
             IsCluster = Array.Exists(multiplexers[0].GetServers(), s => s.ServerType == ServerType.Cluster);
             FailsOver = IsCluster || ConfigurationOptions.Parse(options.ConnectionString).ServiceName is { Length: > 0 };
             var connected = new Connected(
-                multiplexers[0].GetDatabase(), [.. multiplexers.Skip(1).Select(m => m.GetDatabase())], multiplexers[0].GetServers().Min(s => s.Version)!);
+                multiplexers[0].GetDatabase(), [.. multiplexers.Skip(1).Select(m => m.GetDatabase())], multiplexers[0].GetServers().Where(s => s.IsConnected).Min(s => s.Version)!);
             Volatile.Write(ref _connected, connected);
             return connected;
         }

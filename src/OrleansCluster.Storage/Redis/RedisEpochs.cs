@@ -11,10 +11,10 @@ namespace OrleansCluster.Storage;
 /// revision ever given out; everything before counts as compacted, so readers start from a snapshot, and fences are raised above all they ever were.
 /// </para>
 /// <para>
-/// Noticing: a run is one life of a server process (its `run_id`). Every script's text names the run and the resource it is bound to, so another
-/// process does not know its SHA and answers NOSCRIPT. The text is then sent whole and compares the run itself, in the same step; so it is after
-/// every reconnect, for a server that was demoted and promoted again has kept its scripts. If it is another,
-/// or the resource's epoch, run or revision are not what this process knows, the script does nothing and the process opens the resource: one
+/// Noticing: a run is one life of a server's process (`run_id`) and of its history (`master_replid`). Every script's text names the run and the
+/// resource it is bound to, so another process does not know its SHA and answers NOSCRIPT. The text is then sent whole and compares the run itself,
+/// in the same step; so it is after every reconnect, for a server that was demoted and promoted again has kept its scripts. If the run is another, or
+/// the resource's epoch, run or revision are not what this process knows, the script does nothing and the process opens the resource: one
 /// script decides, atomically, whether the resource goes on or enters a new epoch (open.lua). So each process passes this gate once per run.
 /// </para>
 /// </summary>
@@ -127,7 +127,10 @@ internal sealed class RedisEpochs(RedisConnections connections, RedisStoreOption
             throw;
         }
         if (await waiting < options.MinReplicas)
-            throw new StoreUnavailableException($"Fewer than {options.MinReplicas} replicas confirmed the write within {options.ReplicaTimeout}; whether it stays is unknown.");
+        {
+            throw new StoreUnavailableException(
+                $"Fewer than {options.MinReplicas} replicas confirmed the write within {options.ReplicaTimeout}; whether it stays is unknown.");
+        }
         return result;
     }
 
