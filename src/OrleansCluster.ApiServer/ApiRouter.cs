@@ -1,7 +1,7 @@
 using Microsoft.AspNetCore.Http;
-using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using OrleansCluster.Api;
+using OrleansCluster.Operations;
 
 namespace OrleansCluster.ApiServer;
 
@@ -21,14 +21,18 @@ internal sealed partial class ApiRouter(
     ResourceRegistry registry, Authentication authentication, Impersonation impersonation, RbacAuthorizer authorizer, HealthChecks health,
     DiscoveryHandler discovery, OpenApiHandler openApi, AccessReviews reviews, PodStreamHandler streams, ReadHandler reads, WatchHandler watches,
     WriteHandler writes, CollectionDeletion collections, PodWrites podWrites, RequestMetrics metrics, TimeProvider time, Func<Guid> newId,
-    IHostApplicationLifetime lifetime, ILogger<ApiRouter> logger)
+    GracefulShutdown shutdown, ILogger<ApiRouter> logger)
 {
     /// <summary>Longest a request other than a watch or a stream may take (wire contract, section 1).</summary>
     public static readonly TimeSpan RequestTimeout = TimeSpan.FromSeconds(60);
 
+    /// <summary>Answers `/metrics`; set once, with the pipeline.</summary>
+    public MetricsPage? Metrics { get; set; }
+
     /// <summary>Runs one request. It never throws, save when the client is gone or the answer has been cut.</summary>
     public async Task HandleAsync(HttpContext context)
     {
+        var begun = time.GetTimestamp();
         // (1)
         var headers = context.Response.Headers;
         headers.CacheControl = "no-cache, private";
@@ -54,22 +58,45 @@ internal sealed partial class ApiRouter(
             // (2)
             await AnswerErrorAsync(context, error);
         }
-        metrics.Count(info, context.Response.StatusCode);
+        metrics.Count(info, context.Response.StatusCode, time.GetElapsedTime(begun));
     }
 
     private async ValueTask DispatchAsync(HttpContext context, RequestInfo info, Caller caller)
     {
         // (6) (7)
+        var lasts = info.Verb == Verbs.Watch || PodStreamHandler.Serves(info);
+        ApiTelemetry.Describe(info, lasts);
         if (!info.IsResource)
         {
             await HandlePathAsync(context, info.Path);
             return;
         }
-        if (info.Verb == Verbs.Watch || PodStreamHandler.Serves(info))
+        if (lasts)
         {
-            await RunUnlimitedAsync(context, info, caller);
+            metrics.Lasts(info, 1);
+            try
+            {
+                await RunUnlimitedAsync(context, info, caller);
+            }
+            finally
+            {
+                metrics.Lasts(info, -1);
+            }
             return;
         }
+        metrics.Begin(info);
+        try
+        {
+            await RunLimitedAsync(context, info, caller);
+        }
+        finally
+        {
+            metrics.End(info);
+        }
+    }
+
+    private async ValueTask RunLimitedAsync(HttpContext context, RequestInfo info, Caller caller)
+    {
         if (info.Verb is Verbs.Get or Verbs.List)
         {
             // A read waits for the cache alone, which has a limit of its own: no timer for the most frequent request.
@@ -94,7 +121,7 @@ internal sealed partial class ApiRouter(
     /// </summary>
     private async ValueTask RunUnlimitedAsync(HttpContext context, RequestInfo info, Caller caller)
     {
-        using var ending = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, lifetime.ApplicationStopping);
+        using var ending = CancellationTokenSource.CreateLinkedTokenSource(context.RequestAborted, shutdown.Ending);
         var request = new ApiRequest(context, info, caller, ending.Token);
         try
         {
@@ -109,7 +136,7 @@ internal sealed partial class ApiRouter(
                 await streams.HandleAsync(request);
             }
         }
-        catch (OperationCanceledException) when (lifetime.ApplicationStopping.IsCancellationRequested && context.Response.HasStarted)
+        catch (OperationCanceledException) when (shutdown.Ending.IsCancellationRequested && context.Response.HasStarted)
         {
             // A clean end: the client comes back from the last revision it has seen.
         }
@@ -120,9 +147,9 @@ internal sealed partial class ApiRouter(
         if (!HttpMethods.IsGet(context.Request.Method) && !HttpMethods.IsHead(context.Request.Method))
             throw new StatusException(StatusError.MethodNotAllowed());
         if (HealthChecks.IsHealthPath(path))
-            await health.HandleAsync(context, path);
-        else if (path == "/metrics")
-            await metrics.WriteAsync(context);
+            await HealthHandler.HandleAsync(context, health);
+        else if (path == "/metrics" && Metrics is { } page)
+            await page.HandleAsync(context);
         else if (!await discovery.TryHandleAsync(context, path) && !await openApi.TryHandleAsync(context, path))
             throw new StatusException(StatusError.NoSuchPath());
     }

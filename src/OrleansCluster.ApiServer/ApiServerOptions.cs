@@ -45,6 +45,12 @@ public sealed class ApiServerOptions
     /// <summary>True creates missing namespaces, roles and bindings at start. Default true; one server of a cluster suffices, more do no harm.</summary>
     public bool Bootstrap { get; set; } = true;
 
+    /// <summary>
+    /// How long a server that was told to stop goes on serving while `/readyz` already answers 503, so that load balancers send nothing new. Default none;
+    /// it counts towards the host's shutdown time-out, which must be longer.
+    /// </summary>
+    public TimeSpan ShutdownDelay { get; set; }
+
     internal string PkiDirectory => Path.Combine(DataDirectory, "pki");
 
     internal string AdminTokenFile => Path.Combine(DataDirectory, "token");
@@ -70,6 +76,8 @@ internal sealed class ApiServerOptionsValidator : IValidateOptions<ApiServerOpti
         }
         if (options.PublicUrl is { } url && url.Scheme != Uri.UriSchemeHttps)
             failures.Add($"ApiServerOptions.PublicUrl '{url}' must be an https URL.");
+        if (options.ShutdownDelay < TimeSpan.Zero)
+            failures.Add($"ApiServerOptions.ShutdownDelay {options.ShutdownDelay} must not be negative.");
         return failures.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(failures);
     }
 }

@@ -11,6 +11,7 @@ using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using OrleansCluster.Api;
+using OrleansCluster.Operations;
 using OrleansCluster.Storage;
 using Swashbuckle.AspNetCore.Swagger;
 
@@ -77,10 +78,11 @@ public static class ApiServerRegistration
         services.AddSingleton<DiscoveryHandler>();
         services.AddSingleton<OpenApiHandler>();
         services.AddSingleton<RequestMetrics>();
-        services.AddSingleton<HealthChecks>();
-        services.AddSingleton(new HealthCheck("ping", ForLiveness: true, _ => ValueTask.FromResult<string?>(null)));
-        services.AddSingleton(provider => CacheCheck(provider));
-        services.AddSingleton(provider => provider.GetRequiredService<Bootstrapper>().HealthCheck);
+        services.AddClusterMetrics();
+        services.AddHealthCheck(ApiServerHealth.Store);
+        services.AddHealthCheck(ApiServerHealth.Caches);
+        services.AddHealthCheck(ApiServerHealth.Silo);
+        services.AddHealthCheck(provider => provider.GetRequiredService<Bootstrapper>().HealthCheck);
 
         services.AddSingleton<ApiDescription>();
         services.AddSingleton<ISwaggerProvider>(provider => provider.GetRequiredService<ApiDescription>());
@@ -105,6 +107,8 @@ public static class ApiServerRegistration
     public static WebApplication MapKubernetesApi(this WebApplication app)
     {
         var router = app.Services.GetRequiredService<ApiRouter>();
+        router.Metrics = new MetricsPage(app);
+        app.Services.GetRequiredService<GracefulShutdown>().Delay = app.Services.GetRequiredService<ApiServerOptions>().ShutdownDelay;
         var swagger = app.Services.GetRequiredService<ApiServerOptions>().EnableSwagger ? new SwaggerPages(app) : null;
         app.Use(next => context =>
         {
@@ -144,19 +148,6 @@ public static class ApiServerRegistration
         var token = StaticTokens.EnsureTokenFile(options.AdminTokenFile);
         var admin = new UserInfo("kubernetes-admin", [UserInfo.MastersGroup, Authentication.AuthenticatedGroup]);
         return StaticTokens.Load(options.TokenFile, [(token, admin)]);
-    }
-
-    private static HealthCheck CacheCheck(IServiceProvider provider)
-    {
-        var caches = provider.GetRequiredService<IResourceCaches>();
-        var registry = provider.GetRequiredService<ResourceRegistry>();
-        // The latest state of one small resource: its cache is filled and the store answers.
-        var resource = registry.Find("namespaces")?.Resource ?? registry.All[0].Resource;
-        return new HealthCheck("store", ForLiveness: false, async cancellationToken =>
-        {
-            await caches.Get(resource).GetLatestAsync(cancellationToken);
-            return null;
-        });
     }
 
     /// <summary>TLS settings shared by all connections; made anew only when the certificate has been renewed.</summary>

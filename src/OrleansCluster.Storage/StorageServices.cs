@@ -19,10 +19,10 @@ public static class StorageServices
         AddShared(services);
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<SqliteStoreOptions>, SqliteStoreOptionsValidator>());
         services.AddOptions<SqliteStoreOptions>().Configure(options => configure?.Invoke(options)).ValidateOnStart();
-        services.TryAddSingleton<IObjectStore>(provider => SqliteObjectStore.Open(
+        services.TryAddSingleton<IObjectStore>(provider => new MeteredObjectStore(SqliteObjectStore.Open(
             provider.GetRequiredService<IOptions<SqliteStoreOptions>>().Value,
             provider.GetRequiredService<TimeProvider>(),
-            provider.GetRequiredService<ILogger<SqliteObjectStore>>()));
+            provider.GetRequiredService<ILogger<SqliteObjectStore>>())));
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IHostedService, StoreStarter>());
         return services;
     }

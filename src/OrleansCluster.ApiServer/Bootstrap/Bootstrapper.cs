@@ -4,6 +4,7 @@ using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using OrleansCluster.Api;
+using OrleansCluster.Operations;
 using OrleansCluster.Storage;
 
 namespace OrleansCluster.ApiServer;
@@ -27,8 +28,8 @@ internal sealed partial class Bootstrapper(
     private volatile bool _done;
 
     /// <summary>Ready once everything exists.</summary>
-    public HealthCheck HealthCheck => new("bootstrap", ForLiveness: false, _ =>
-        ValueTask.FromResult(_done || !options.Bootstrap ? null : "default namespaces and roles are not there yet"));
+    public HealthCheck HealthCheck => HealthCheck.Of("bootstrap", HealthImpact.Readiness, () =>
+        _done || !options.Bootstrap ? null : "default namespaces and roles are not there yet");
 
     /// <inheritdoc/>
     protected override async Task ExecuteAsync(CancellationToken stoppingToken)

@@ -1,3 +1,4 @@
+using System.Diagnostics.Metrics;
 using Microsoft.Extensions.Logging;
 using OrleansCluster.Api;
 
@@ -14,6 +15,7 @@ public sealed class ResourceCaches : IResourceCaches, IAsyncDisposable
     private readonly ILogger _logger;
     private readonly Lock _gate = new();
     private readonly Dictionary<string, ResourceCache> _caches = new(StringComparer.Ordinal);
+    private readonly Meter _meter = new(StoreTelemetry.Name);
     private bool _disposed;
 
     /// <summary>Makes an empty set of caches.</summary>
@@ -32,6 +34,21 @@ public sealed class ResourceCaches : IResourceCaches, IAsyncDisposable
         _time = time;
         _random = random;
         _logger = logger;
+        _meter.CreateObservableGauge(
+            "apiserver_storage_objects", () => Measure(static s => s.Count), null, "Objects of a resource as this process sees them.");
+        _meter.CreateObservableGauge(
+            "orleanscluster_cache_bytes", () => Measure(static s => s.Enumerate().Sum(static o => (long)o.Bytes.Length)), null,
+            "Bytes of the objects of a resource in this process's cache.");
+        _meter.CreateObservableGauge(
+            "orleanscluster_cache_revision", () => Measure(static s => s.Revision), null,
+            "Revision up to which this process's cache of a resource follows the change log; the difference between two processes is the lag of one.");
+    }
+
+    /// <summary>Resources whose cache was asked for and is not filled yet. Empty if all is well.</summary>
+    public IReadOnlyList<string> Unfilled()
+    {
+        lock (_gate)
+            return [.. _caches.Values.Where(c => c.Current is null).Select(c => c.Definition.Resource)];
     }
 
     /// <inheritdoc/>
@@ -54,7 +71,20 @@ public sealed class ResourceCaches : IResourceCaches, IAsyncDisposable
     {
         lock (_gate)
             _disposed = true;
+        _meter.Dispose();
         // Nothing is added once disposed is set. One cache's failure to stop must not keep the others running.
         await Task.WhenAll(_caches.Values.Select(c => c.DisposeAsync().AsTask()));
+    }
+
+    private IEnumerable<Measurement<long>> Measure(Func<CacheSnapshot, long> value)
+    {
+        ResourceCache[] caches;
+        lock (_gate)
+            caches = [.. _caches.Values];
+        foreach (var cache in caches)
+        {
+            if (cache.Current is CacheSnapshot snapshot)
+                yield return new Measurement<long>(value(snapshot), new KeyValuePair<string, object?>("resource", cache.Definition.Resource));
+        }
     }
 }

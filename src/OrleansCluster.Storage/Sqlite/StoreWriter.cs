@@ -244,6 +244,7 @@ internal sealed class StoreWriter
 
     private void RunGroup()
     {
+        var start = _time.GetTimestamp();
         try
         {
             _database ??= Reopen();
@@ -261,6 +262,8 @@ internal sealed class StoreWriter
             return;
         }
         Groups++;
+        if (_group.Count > 0)
+            StoreTelemetry.NoteBatch(_group.Count, _time.GetElapsedTime(start));
         foreach (var resource in _staged)
             resource.Publish();
         _staged.Clear();
