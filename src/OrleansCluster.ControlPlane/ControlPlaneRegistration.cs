@@ -6,6 +6,7 @@ using OrleansCluster.ControlPlane.Admission;
 using OrleansCluster.ControlPlane.Controllers;
 using OrleansCluster.ControlPlane.Nodes;
 using OrleansCluster.ControlPlane.Objects;
+using OrleansCluster.ControlPlane.Operations;
 using OrleansCluster.ControlPlane.Scheduling;
 
 namespace OrleansCluster.ControlPlane;
@@ -38,7 +39,8 @@ public static class ControlPlaneRegistration
         services.AddSingleton<ClusterView>();
         services.AddSingleton<NodePods>();
         services.AddSingleton<ICommitEffect, PendingPods>();
-        services.AddHostedService<SchedulerWorker>();
+        services.AddSingleton<SchedulerWorker>();
+        services.AddHostedService(static provider => provider.GetRequiredService<SchedulerWorker>());
 
         services.AddSingleton<ControllerRegistry>();
         services.AddSingleton<ControllerEvents>();
@@ -52,6 +54,7 @@ public static class ControlPlaneRegistration
         services.AddController<PodGarbageController>();
         services.AddController<NodeLifecycleController>();
         services.AddHostedService<ControllerStarter>();
+        services.AddSiloHealth();
         return services;
     }
 }

@@ -60,6 +60,9 @@ public sealed record PodSync
 
     /// <summary>Uids of pods that are gone from the API.</summary>
     [Id(3)] public string[] RemovedUids { get; init; } = [];
+
+    /// <summary>By uid the W3C `traceparent` of pods whose way to this node is being recorded; null if there is none.</summary>
+    [Id(4)] public Dictionary<string, string>? TraceParents { get; init; }
 }
 
 /// <summary>What a node agent says of itself when it connects.</summary>

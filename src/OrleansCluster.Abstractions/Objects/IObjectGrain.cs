@@ -18,6 +18,13 @@ public interface IObjectGrain : IGrainWithStringKey
     /// <summary>The last committed state; does not wait for a commit under way.</summary>
     [Alias("Get"), AlwaysInterleave]
     Task<ObjectReply> GetAsync(CancellationToken cancellationToken = default);
+
+    /// <summary>
+    /// W3C `traceparent` of the recorded request that created the object, while its grain remembers; else null. It is kept in memory and is no part of the
+    /// object.
+    /// </summary>
+    [Alias("GetTraceParent"), AlwaysInterleave]
+    Task<string?> GetTraceParentAsync(CancellationToken cancellationToken = default);
 }
 
 /// <summary>What to do with an object.</summary>

@@ -1,6 +1,6 @@
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
-using OpenTelemetry.Metrics;
+using Microsoft.Extensions.DependencyInjection;
 using OrleansCluster.Operations;
 
 namespace OrleansCluster.ApiServer;

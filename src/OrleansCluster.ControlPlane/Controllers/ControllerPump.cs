@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using OrleansCluster.Api;
+using OrleansCluster.ControlPlane.Operations;
 using OrleansCluster.Storage;
 
 namespace OrleansCluster.ControlPlane.Controllers;
@@ -40,12 +41,15 @@ public sealed partial class ControllerPump
     private readonly Dictionary<string, long> _read = new(StringComparer.Ordinal);
     private TaskCompletionSource _signal = NewSignal();
     private int _running;
+    private long _progress;
+    private readonly Dictionary<string, long> _acknowledged = new(StringComparer.Ordinal);
 
     /// <summary>Makes a pump; <see cref="RunAsync"/> does the work.</summary>
     public ControllerPump(
         IController controller, IResourceCaches caches, IObjectStore store, IGrainFactory grains, TimeProvider time, ILogger logger)
     {
         _controller = controller;
+        Label = new KeyValuePair<string, object?>("name", controller.Name);
         _caches = caches;
         _store = store;
         _grains = grains;
@@ -57,6 +61,12 @@ public sealed partial class ControllerPump
         // One follower per resource: what is acknowledged is kept per resource, so two with a pace of their own would speak for each other.
         _sources = [.. sources.GroupBy(s => s.Resource, StringComparer.Ordinal).Select(Merge)];
     }
+
+    /// <summary>The controller's name.</summary>
+    internal string Controller => _controller.Name;
+
+    /// <summary>The label of its metrics.</summary>
+    internal KeyValuePair<string, object?> Label { get; }
 
     private string Group => "controller/" + _controller.Name;
 
@@ -74,6 +84,24 @@ public sealed partial class ControllerPump
         if (first.Exception is { } error)
             Log.Broken(_logger, _controller.Name, error.GetBaseException());
         await first;
+    }
+
+    /// <summary>Where it stands now.</summary>
+    internal PumpState State()
+    {
+        lock (_gate)
+        {
+            var hasWork = _ready.Count + _running > 0;
+            var lag = new List<(string, long)>(_sources.Count);
+            foreach (var source in _sources)
+            {
+                var newest = _caches.Get(source.Resource).Current?.Revision ?? 0;
+                hasWork |= newest > _read.GetValueOrDefault(source.Resource);
+                lag.Add((source.Resource, Math.Max(0, newest - _acknowledged.GetValueOrDefault(source.Resource))));
+            }
+            var delayed = _items.Values.Count(static i => i.State == PumpItemState.Delayed);
+            return new PumpState(_ready.Count, _running, delayed, _progress, hasWork, lag);
+        }
     }
 
     private static WakeSource Merge(IGrouping<string, WakeSource> sources)
@@ -199,9 +227,17 @@ public sealed partial class ControllerPump
             Delay(item, earliest);
             return;
         }
-        item.State = PumpItemState.Ready;
-        _ready.Enqueue(item);
+        MakeReady(item);
         _signal.TrySetResult();
+    }
+
+    // Caller holds _gate.
+    private void MakeReady(PumpItem item)
+    {
+        item.State = PumpItemState.Ready;
+        item.ReadySince = _time.GetTimestamp();
+        _ready.Enqueue(item);
+        ControlPlaneTelemetry.QueueAdds.Add(1, Label);
     }
 
     // Caller holds _gate.
@@ -241,6 +277,7 @@ public sealed partial class ControllerPump
                     {
                         item.State = PumpItemState.Running;
                         _running++;
+                        ControlPlaneTelemetry.QueueDuration.Record(_time.GetElapsedTime(item.ReadySince).TotalSeconds, Label);
                         runs.Add(RunItemAsync(item, item.TakeSeen(), cancellationToken));
                     }
                     wait = _delayed.TryPeek(out _, out var next) ? next - _time.GetUtcNow() : null;
@@ -271,14 +308,14 @@ public sealed partial class ControllerPump
             _delayed.Dequeue();
             if (entry.Item.State != PumpItemState.Delayed || entry.Item.Due != entry.Due)
                 continue;
-            entry.Item.State = PumpItemState.Ready;
-            _ready.Enqueue(entry.Item);
+            MakeReady(entry.Item);
         }
     }
 
     private async Task RunItemAsync(PumpItem item, SeenRevision[] seen, CancellationToken cancellationToken)
     {
         await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding); // The caller holds _gate.
+        var begun = _time.GetTimestamp();
         ReconcileReply reply;
         try
         {
@@ -290,9 +327,13 @@ public sealed partial class ControllerPump
                 Log.CallFailed(_logger, _controller.Name, item.Key, error.Message);
             reply = new ReconcileReply { Settled = false, RequeueAfter = TimeSpan.FromSeconds(1) };
         }
+        ControlPlaneTelemetry.WorkDuration.Record(_time.GetElapsedTime(begun).TotalSeconds, Label);
+        if (!reply.Settled)
+            ControlPlaneTelemetry.QueueRetries.Add(1, Label);
         lock (_gate)
         {
             _running--;
+            _progress++;
             Finish(item, reply);
             _signal.TrySetResult();
         }
@@ -335,6 +376,8 @@ public sealed partial class ControllerPump
                 {
                     await _store.AcknowledgeAsync(resource, Group, revision, cancellationToken);
                     written[resource] = revision;
+                    lock (_gate)
+                        _acknowledged[resource] = revision;
                 }
                 catch (Exception error) when (!cancellationToken.IsCancellationRequested)
                 {
@@ -378,7 +421,10 @@ public sealed partial class ControllerPump
     private void MarkRead(string resource, long revision)
     {
         lock (_gate)
+        {
+            _progress++;
             _read[resource] = Math.Max(_read.GetValueOrDefault(resource), revision);
+        }
     }
 
     private static TaskCompletionSource NewSignal() => new(TaskCreationOptions.RunContinuationsAsynchronously);

@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using OrleansCluster.ControlPlane.Operations;
 using OrleansCluster.Storage;
 
 namespace OrleansCluster.ControlPlane.Controllers;
@@ -10,7 +11,8 @@ namespace OrleansCluster.ControlPlane.Controllers;
 /// </summary>
 [KeepAlive]
 public sealed class ControllerPumpGrain(
-    ControllerRegistry controllers, IResourceCaches caches, IObjectStore store, IGrainFactory grains, TimeProvider time, ILogger<ControllerPump> logger)
+    ControllerRegistry controllers, IResourceCaches caches, IObjectStore store, IGrainFactory grains, ControllerPumps pumps, TimeProvider time,
+    ILogger<ControllerPump> logger)
     : Grain, IControllerPumpGrain
 {
     private readonly CancellationTokenSource _stop = new();
@@ -22,7 +24,7 @@ public sealed class ControllerPumpGrain(
         if (_run is null or { IsCompleted: true } && controllers.Find(this.GetPrimaryKeyString()) is { } controller)
         {
             var pump = new ControllerPump(controller, caches, store, grains, time, logger);
-            _run = Task.Run(() => pump.RunAsync(_stop.Token), CancellationToken.None);
+            _run = Task.Run(() => RunAsync(pump), CancellationToken.None);
         }
         return Task.CompletedTask;
     }
@@ -35,11 +37,17 @@ public sealed class ControllerPumpGrain(
             await _run.WaitAsync(cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing | ConfigureAwaitOptions.ContinueOnCapturedContext);
         _stop.Dispose();
     }
+
+    private async Task RunAsync(ControllerPump pump)
+    {
+        using (pumps.Register(pump))
+            await pump.RunAsync(_stop.Token);
+    }
 }
 
 /// <summary>Sees to it, on every silo, that each controller's pump runs somewhere.</summary>
 public sealed partial class ControllerStarter(
-    ControllerRegistry controllers, IGrainFactory grains, TimeProvider time, ILogger<ControllerStarter> logger) : BackgroundService
+    ControllerRegistry controllers, IGrainFactory grains, ControllerPumps pumps, TimeProvider time, ILogger<ControllerStarter> logger) : BackgroundService
 {
     /// <summary>After a silo's death its pumps are back within this time plus the death's detection.</summary>
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(1);
@@ -61,6 +69,7 @@ public sealed partial class ControllerStarter(
         try
         {
             await grains.GetGrain<IControllerPumpGrain>(controller).EnsureRunningAsync(stoppingToken);
+            pumps.Answered(controller);
         }
         catch (Exception error) when (!stoppingToken.IsCancellationRequested)
         {

@@ -35,6 +35,9 @@ internal sealed class PumpItem(ObjectKey key)
     /// <summary>When a delayed item is due.</summary>
     public DateTimeOffset Due { get; set; }
 
+    /// <summary>Timestamp of its becoming ready.</summary>
+    public long ReadySince { get; set; }
+
     /// <summary>End of the last run.</summary>
     public DateTimeOffset LastRun { get; set; }
 

@@ -2,6 +2,7 @@ using System.Text.Json.Nodes;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using OrleansCluster.Api;
+using OrleansCluster.ControlPlane.Operations;
 using OrleansCluster.ControlPlane.Scheduling;
 using OrleansCluster.ControlPlane.Scheduling.Plugins;
 using OrleansCluster.Scheduling;
@@ -42,6 +43,7 @@ public sealed partial class NodeGrain(
     private static readonly IFilterPlugin[] Rules = [new NodePorts(), new NodeResourcesFit()];
 
     private readonly Dictionary<string, Promise> _promises = new(StringComparer.Ordinal);
+    private readonly PodTraces _traces = new();
     private NodeSession? _session;
     private DateTimeOffset _lastHeartbeat;
     private DateTimeOffset _leaseWritten;
@@ -90,6 +92,7 @@ public sealed partial class NodeGrain(
             reasons = Refusals(pod, facts);
         if (reasons is not null)
             return Refused([.. reasons]);
+        _traces.Note(request.PodUid);
         _promises[request.PodUid] = new Promise(pod, request.PodKey, time.GetUtcNow() + PromiseLifetime);
         return Admitted();
     }
@@ -110,6 +113,7 @@ public sealed partial class NodeGrain(
     public Task ReleaseAsync(string podUid, CancellationToken cancellationToken)
     {
         _promises.Remove(podUid);
+        _traces.Take(podUid);
         return Task.CompletedTask;
     }
 
@@ -120,7 +124,7 @@ public sealed partial class NodeGrain(
             await old.DisposeAsync();
         // The complete set must not be older than this call, or pods bound a moment ago would look removed.
         await nodePods.GetLatestAsync(Name, cancellationToken);
-        _session = NodeSession.Open(hello.SessionId, Name, observer, nodePods, time, logger);
+        _session = NodeSession.Open(hello.SessionId, Name, observer, nodePods, _traces, time, logger);
         _lastHeartbeat = time.GetUtcNow();
         await WriteLeaseAsync(cancellationToken);
         Log.Connected(logger, Name, hello.SessionId);

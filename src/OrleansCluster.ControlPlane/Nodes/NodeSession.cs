@@ -1,4 +1,6 @@
+using System.Diagnostics;
 using Microsoft.Extensions.Logging;
+using OrleansCluster.ControlPlane.Operations;
 using OrleansCluster.Storage;
 
 namespace OrleansCluster.ControlPlane.Nodes;
@@ -18,6 +20,7 @@ internal sealed partial class NodeSession : IAsyncDisposable
     private readonly string _node;
     private readonly INodeObserver _observer;
     private readonly NodePods _pods;
+    private readonly PodTraces _traces;
     private readonly TimeProvider _time;
     private readonly ILogger _logger;
     private readonly CancellationTokenSource _stop = new();
@@ -26,12 +29,13 @@ internal sealed partial class NodeSession : IAsyncDisposable
     private Dictionary<string, ICachedObject?> _dirty = new(StringComparer.Ordinal);
     private Task _run = Task.CompletedTask;
 
-    private NodeSession(string id, string node, INodeObserver observer, NodePods pods, TimeProvider time, ILogger logger)
+    private NodeSession(string id, string node, INodeObserver observer, NodePods pods, PodTraces traces, TimeProvider time, ILogger logger)
     {
         Id = id;
         _node = node;
         _observer = observer;
         _pods = pods;
+        _traces = traces;
         _time = time;
         _logger = logger;
     }
@@ -42,9 +46,9 @@ internal sealed partial class NodeSession : IAsyncDisposable
     /// <summary>True while pods are being sent.</summary>
     public bool IsOpen => !_run.IsCompleted;
 
-    public static NodeSession Open(string id, string node, INodeObserver observer, NodePods pods, TimeProvider time, ILogger logger)
+    public static NodeSession Open(string id, string node, INodeObserver observer, NodePods pods, PodTraces traces, TimeProvider time, ILogger logger)
     {
-        var session = new NodeSession(id, node, observer, pods, time, logger);
+        var session = new NodeSession(id, node, observer, pods, traces, time, logger);
         session._run = Task.Run(() => session.RunAsync(session._stop.Token));
         return session;
     }
@@ -69,7 +73,7 @@ internal sealed partial class NodeSession : IAsyncDisposable
                 await _signal.WaitAsync(cancellationToken);
                 // Pod start, step 1 (docs/architecture.md).
                 foreach (var batch in Take().Chunk(MaxPodsPerCall))
-                    await SendAsync(Batch(batch), cancellationToken);
+                    await SendTracedAsync(batch, cancellationToken);
             }
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
@@ -83,6 +87,35 @@ internal sealed partial class NodeSession : IAsyncDisposable
         finally
         {
             _pods.Unlisten(_node, listener);
+        }
+    }
+
+    /// <summary>Each pod that is traced gets a span of its own, and the agent goes on with that.</summary>
+    private async Task SendTracedAsync(KeyValuePair<string, ICachedObject?>[] batch, CancellationToken cancellationToken)
+    {
+        var sync = Batch(batch);
+        if (!_traces.Any)
+        {
+            await SendAsync(sync, cancellationToken);
+            return;
+        }
+        var spans = new Dictionary<string, Activity>(StringComparer.Ordinal);
+        foreach (var (uid, _) in batch)
+        {
+            if (ControlPlaneTelemetry.Continue("push pod", ActivityKind.Producer, _traces.Take(uid)) is { } span)
+                spans.Add(uid, span.SetTag("k8s.node.name", _node));
+        }
+        // The call carries many traces, so it belongs to none.
+        Activity.Current = null;
+        try
+        {
+            var traces = spans.ToDictionary(static s => s.Key, static s => s.Value.Id!, StringComparer.Ordinal);
+            await SendAsync(spans.Count == 0 ? sync : sync with { TraceParents = traces }, cancellationToken);
+        }
+        finally
+        {
+            foreach (var span in spans.Values)
+                span.Dispose();
         }
     }
 

@@ -1,5 +1,6 @@
 using Microsoft.Extensions.Logging;
 using OrleansCluster.Api;
+using OrleansCluster.ControlPlane.Operations;
 using OrleansCluster.Storage;
 
 namespace OrleansCluster.ControlPlane.Objects;
@@ -46,6 +47,7 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
     private bool _loaded;
     private int _doubts;
     private AnsweredRequests _answered;
+    private string? _traceParent;
 
     /// <inheritdoc/>
     public override Task OnActivateAsync(CancellationToken cancellationToken)
@@ -70,6 +72,9 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
         }
         return _current is null ? Fail(NotFound()) : Succeed(200, _current, []);
     }
+
+    /// <inheritdoc/>
+    public Task<string?> GetTraceParentAsync(CancellationToken cancellationToken) => Task.FromResult(_traceParent);
 
     /// <inheritdoc/>
     public async Task<ObjectReply> ExecuteAsync(ObjectRequest request, CancellationToken cancellationToken)
@@ -181,6 +186,9 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
             Fence = write.Fence,
             Queue = services.Effects.Queue(definition.Resource, removal ? null : result.Object, write.Old),
         };
+        // Before the commit: who is woken by it may ask at once.
+        if (created)
+            _traceParent = ControlPlaneTelemetry.CurrentTrace;
         note(new Tried(commit, created ? 201 : 200, write.Warnings, removal ? current! with { Value = value } : null));
         var committed = await services.Store.CommitAsync(commit, cancellationToken); // (8)
         note(null);

@@ -1,6 +1,8 @@
+using System.Diagnostics;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using OrleansCluster.Api;
+using OrleansCluster.ControlPlane.Operations;
 using OrleansCluster.Storage;
 
 namespace OrleansCluster.ControlPlane.Scheduling;
@@ -10,7 +12,8 @@ namespace OrleansCluster.ControlPlane.Scheduling;
 /// and gives back what could not be placed. Every silo runs one; there is no leader. A worker that dies leaves leases behind, which run out.
 /// </summary>
 public sealed partial class SchedulerWorker(
-    IObjectStore store, IResourceCaches caches, IGrainFactory grains, ClusterView cluster, TimeProvider time, ILogger<SchedulerWorker> logger)
+    IObjectStore store, IResourceCaches caches, IGrainFactory grains, ClusterView cluster, SchedulerMetrics metrics, TimeProvider time,
+    ILogger<SchedulerWorker> logger)
     : BackgroundService
 {
     /// <summary>Pods decided side by side: enough to fill the store's group commits.</summary>
@@ -31,7 +34,13 @@ public sealed partial class SchedulerWorker(
     private static readonly TimeSpan FirstBackoff = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan MaxBackoff = TimeSpan.FromSeconds(10);
 
+    /// <summary>The queue is asked every five seconds or, while all slots decide, when the first of them ends; longer means that something hangs.</summary>
+    private static readonly TimeSpan SilenceLimit = TimeSpan.FromSeconds(60);
+
     private readonly SemaphoreSlim _room = new(0, 1);
+
+    // When the queue has answered last.
+    private long _asked = time.GetTimestamp();
 
     // How often room may have appeared: a decision that found none during such a moment is made again soon.
     private long _rooms;
@@ -57,6 +66,11 @@ public sealed partial class SchedulerWorker(
         }
     }
 
+    /// <summary>What is wrong with this worker, or null.</summary>
+    internal string? Problem() => time.GetElapsedTime(Volatile.Read(ref _asked)) is var since && since > SilenceLimit
+        ? $"the queue of pending pods has not answered for {since.TotalSeconds:0} s"
+        : null;
+
     /// <inheritdoc/>
     public override void Dispose()
     {
@@ -81,6 +95,7 @@ public sealed partial class SchedulerWorker(
                 try
                 {
                     items = await store.LeaseAsync("pods", PendingPods.Queue, free, Lease, Wait, cancellationToken);
+                    Volatile.Write(ref _asked, time.GetTimestamp());
                 }
                 catch (Exception error) when (!cancellationToken.IsCancellationRequested)
                 {
@@ -103,6 +118,8 @@ public sealed partial class SchedulerWorker(
     private async Task DecideAsync(QueueItem item, SemaphoreSlim slots, CancellationToken cancellationToken)
     {
         await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
+        var begun = time.GetTimestamp();
+        var profile = "";
         try
         {
             var room = Volatile.Read(ref _rooms);
@@ -112,8 +129,14 @@ public sealed partial class SchedulerWorker(
                 return;
             }
             var requirements = PodReader.Of(pod);
+            profile = requirements.SchedulerName;
+            // The span is begun here and not in a method that awaits: what is current would not come back from there.
+            using var span = ControlPlaneTelemetry.Continue("schedule pod", ActivityKind.Consumer, await TraceOfAsync(pod.Key, cancellationToken));
+            span?.SetTag("k8s.namespace.name", pod.Key.Namespace).SetTag("k8s.object.name", pod.Key.Name);
             var outcome = await grains.GetGrain<ISchedulingDecisionGrain>(pod.Uid).DecideAsync(
                 new DecisionRequest { PodKey = item.Key, Pod = pod.Bytes.ToArray(), Attempt = item.Attempt, Requirements = requirements }, cancellationToken);
+            span?.SetTag("orleanscluster.result", outcome.Result.ToString()).SetTag("k8s.node.name", outcome.Node);
+            Note(item, outcome.Result, profile, time.GetElapsedTime(begun));
             await FinishAsync(item, outcome, room, cancellationToken);
         }
         catch (Exception) when (cancellationToken.IsCancellationRequested)
@@ -123,6 +146,7 @@ public sealed partial class SchedulerWorker(
         catch (Exception error)
         {
             Log.DecisionFailed(logger, item.Key, error);
+            Note(item, DecisionResult.Failed, profile, time.GetElapsedTime(begun));
             await ReleaseQuietlyAsync(item, Backoff(item.Attempt), cancellationToken);
         }
         finally
@@ -142,6 +166,30 @@ public sealed partial class SchedulerWorker(
         if (pods.Current?.Find(key.Namespace, key.Name) is { } pod && Waits(pod))
             return pod;
         return (await pods.GetLatestAsync(cancellationToken)).Find(key.Namespace, key.Name) is { } latest && Waits(latest) ? latest : null;
+    }
+
+    private void Note(QueueItem item, DecisionResult result, string profile, TimeSpan elapsed)
+    {
+        if (result == DecisionResult.Obsolete)
+            return;
+        metrics.Attempted(profile, result switch { DecisionResult.Bound => "scheduled", DecisionResult.Unschedulable => "unschedulable", _ => "error" }, elapsed);
+        if (result == DecisionResult.Bound)
+            SchedulerMetrics.Bound(time.GetUtcNow() - item.EnqueuedAt, item.Attempt);
+    }
+
+    /// <summary>The decision is a part of the trace of the request that made the pod. The pod's grain knows it; it is asked only while somebody traces.</summary>
+    private async ValueTask<string?> TraceOfAsync(ObjectKey pod, CancellationToken cancellationToken)
+    {
+        if (!ControlPlaneTelemetry.Source.HasListeners())
+            return null;
+        try
+        {
+            return await grains.GetGrain<IObjectGrain>(pod.ToString()).GetTraceParentAsync(cancellationToken);
+        }
+        catch (Exception) when (!cancellationToken.IsCancellationRequested)
+        {
+            return null; // A trace that breaks off is no reason not to schedule.
+        }
     }
 
     private static bool Waits(ICachedObject pod) => !pod.IsDeleting && pod.Field("spec.nodeName") is null or "";

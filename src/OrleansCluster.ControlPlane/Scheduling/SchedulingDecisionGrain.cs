@@ -4,6 +4,7 @@ using Microsoft.Extensions.Logging;
 using OrleansCluster.Api;
 using OrleansCluster.ControlPlane.Controllers;
 using OrleansCluster.ControlPlane.Objects;
+using OrleansCluster.ControlPlane.Operations;
 using OrleansCluster.Scheduling;
 
 namespace OrleansCluster.ControlPlane.Scheduling;
@@ -78,7 +79,11 @@ public sealed partial class SchedulingDecisionGrain(
         for (var tries = 1; ; tries++)
         {
             var started = Stopwatch.GetTimestamp();
-            selection = NodeSelection.Select(pod, profile, cluster.Slots, excluded ?? NoNodes, random); // (3)
+            using (var span = Activity.Current is null ? null : ControlPlaneTelemetry.Source.StartActivity("filter and score"))
+            {
+                selection = NodeSelection.Select(pod, profile, cluster.Slots, excluded ?? NoNodes, random); // (3)
+                span?.SetTag("k8s.node.name", selection.Node);
+            }
             attempt.AddTry(selection, Stopwatch.GetElapsedTime(started));
             if (selection.Node is not { } node)
                 break;
