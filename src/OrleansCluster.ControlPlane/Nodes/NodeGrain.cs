@@ -2,7 +2,6 @@ using System.Text.Json.Nodes;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using OrleansCluster.Api;
-using OrleansCluster.ControlPlane.Operations;
 using OrleansCluster.ControlPlane.Scheduling;
 using OrleansCluster.ControlPlane.Scheduling.Plugins;
 using OrleansCluster.Scheduling;
