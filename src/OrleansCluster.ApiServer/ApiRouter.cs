@@ -21,10 +21,12 @@ internal sealed partial class ApiRouter(
     ResourceRegistry registry, Authentication authentication, Impersonation impersonation, RbacAuthorizer authorizer, HealthChecks health,
     DiscoveryHandler discovery, OpenApiHandler openApi, AccessReviews reviews, PodStreamHandler streams, ReadHandler reads, WatchHandler watches,
     WriteHandler writes, CollectionDeletion collections, PodWrites podWrites, RequestMetrics metrics, TimeProvider time, Func<Guid> newId,
-    GracefulShutdown shutdown, ILogger<ApiRouter> logger)
+    GracefulShutdown shutdown, IEnumerable<IProtectedPages> pages, ILogger<ApiRouter> logger)
 {
     /// <summary>Longest a request other than a watch or a stream may take (wire contract, section 1).</summary>
     public static readonly TimeSpan RequestTimeout = TimeSpan.FromSeconds(60);
+
+    private readonly IProtectedPages[] _pages = [.. pages];
 
     /// <summary>Answers `/metrics`; set once, with the pipeline.</summary>
     public MetricsPage? Metrics { get; set; }
@@ -41,6 +43,8 @@ internal sealed partial class ApiRouter(
         RequestInfo? info = null;
         try
         {
+            if (_pages.Length > 0 && PageOf(context.Request.Path) is not null && !BrowserLogin.Enter(context))
+                throw new StatusException(StatusError.Unauthorized());
             // (3)
             var real = authentication.Authenticate(context);
             // (4)
@@ -56,6 +60,8 @@ internal sealed partial class ApiRouter(
         catch (Exception error)
         {
             // (2)
+            if (error is StatusException { Status.Code: 401 } && PageOf(context.Request.Path) is not null)
+                BrowserLogin.Ask(context);
             await AnswerErrorAsync(context, error);
         }
         metrics.Count(info, context.Response.StatusCode, time.GetElapsedTime(begun));
@@ -150,8 +156,20 @@ internal sealed partial class ApiRouter(
             await HealthHandler.HandleAsync(context, health);
         else if (path == "/metrics" && Metrics is { } page)
             await page.HandleAsync(context);
+        else if (PageOf(path) is { } pages)
+            await pages.HandleAsync(context);
         else if (!await discovery.TryHandleAsync(context, path) && !await openApi.TryHandleAsync(context, path))
             throw new StatusException(StatusError.NoSuchPath());
+    }
+
+    private IProtectedPages? PageOf(PathString path)
+    {
+        foreach (var page in _pages)
+        {
+            if (path.StartsWithSegments(page.Path, StringComparison.Ordinal))
+                return page;
+        }
+        return null;
     }
 
     private ValueTask HandleResourceAsync(ApiRequest request)

@@ -107,7 +107,7 @@ public static class ApiServerRegistration
     public static WebApplication MapKubernetesApi(this WebApplication app)
     {
         var router = app.Services.GetRequiredService<ApiRouter>();
-        router.Metrics = new MetricsPage(app);
+        router.Metrics = new MetricsPage(app, app.Services);
         app.Services.GetRequiredService<GracefulShutdown>().Delay = app.Services.GetRequiredService<ApiServerOptions>().ShutdownDelay;
         var swagger = app.Services.GetRequiredService<ApiServerOptions>().EnableSwagger ? new SwaggerPages(app) : null;
         app.Use(next => context =>

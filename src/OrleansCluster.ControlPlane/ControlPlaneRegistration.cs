@@ -25,6 +25,10 @@ public static class ControlPlaneRegistration
         // Grains of idle objects go after a minute, so Orleans must look more often than that; with another quantum no silo starts.
         services.Configure<GrainCollectionOptions>(collection => collection.CollectionQuantum = TimeSpan.FromSeconds(30));
 
+        // The first hosted service after the silo, so that it stops right before it: events are written through grains.
+        services.AddSingleton<ControllerEvents>();
+        services.AddHostedService(static provider => provider.GetRequiredService<ControllerEvents>());
+
         services.AddSingleton<ObjectGrainServices>();
         services.AddSingleton<CommitEffects>();
 
@@ -43,7 +47,6 @@ public static class ControlPlaneRegistration
         services.AddHostedService(static provider => provider.GetRequiredService<SchedulerWorker>());
 
         services.AddSingleton<ControllerRegistry>();
-        services.AddSingleton<ControllerEvents>();
         services.AddSingleton<OwnerIndex>();
         services.AddController<ReplicationControllerController>();
         services.AddController<EndpointsController>();

@@ -284,11 +284,13 @@ public sealed partial class ServiceProxy : BackgroundService
                 Endpoints = rules.Sum(static r => r.Endpoints.Length),
                 LastError = null,
             });
+            ProxyTelemetry.Synced(took);
             Log.Synced(_logger, rules.Length, changed, took.TotalMilliseconds);
             return true;
         }
         catch (Exception e) when (e is not OperationCanceledException || !stopping.IsCancellationRequested)
         {
+            ProxyTelemetry.Failed();
             // A backend repairs itself with the next call, whatever went wrong in this one.
             Update(s => s with { Failures = s.Failures + 1, LastError = e.Message });
             Log.SyncFailed(_logger, e);

@@ -236,6 +236,7 @@ public sealed partial class TestCluster : IAsyncDisposable
             LogLevel = LogLevel.Information,
             Time = _options.Time,
             ConfigureControlPlane = _options.ConfigureControlPlane,
+            ConfigureSilo = _options.ConfigureSilo,
             ConfigureServices = ConfigureHost,
         });
         _app = app;

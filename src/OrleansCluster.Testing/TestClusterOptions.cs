@@ -1,4 +1,5 @@
 using Microsoft.Extensions.DependencyInjection;
+using Orleans.Hosting;
 using OrleansCluster.ControlPlane;
 using OrleansCluster.Kubelet.Nodes;
 
@@ -41,6 +42,9 @@ public sealed record TestClusterOptions
 
     /// <summary>Addresses and times of the control plane, for instance a short grace period for lost nodes.</summary>
     public Action<ControlPlaneOptions> ConfigureControlPlane { get; init; } = _ => { };
+
+    /// <summary>Further settings of the silo, for instance call filters.</summary>
+    public Action<ISiloBuilder> ConfigureSilo { get; init; } = _ => { };
 
     /// <summary>The nodes: capacity, labels, start latency.</summary>
     public Action<NodeAgentOptions> ConfigureNodes { get; init; } = _ => { };

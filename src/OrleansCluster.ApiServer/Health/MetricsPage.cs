@@ -1,6 +1,7 @@
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Http;
 using Microsoft.Extensions.DependencyInjection;
+using OpenTelemetry.Metrics;
 using OrleansCluster.Operations;
 
 namespace OrleansCluster.ApiServer;
@@ -16,16 +17,17 @@ public sealed class MetricsPage
     private readonly RequestDelegate _exporter;
 
     /// <summary>Makes the page of a host in which <see cref="MetricsRegistration.AddClusterMetrics"/> was called.</summary>
-    /// <param name="app">The host's application.</param>
-    public MetricsPage(IApplicationBuilder app)
+    /// <param name="app">The application that serves it.</param>
+    /// <param name="services">The host's services.</param>
+    public MetricsPage(IApplicationBuilder app, IServiceProvider services)
     {
         ArgumentNullException.ThrowIfNull(app);
-        _refreshes = [.. app.ApplicationServices.GetServices<IMetricsRefresh>()];
-        _time = app.ApplicationServices.GetRequiredService<TimeProvider>();
-        _ = app.ApplicationServices.GetRequiredService<ProcessMetrics>(); // It has only instruments, so nobody else asks for it.
+        _refreshes = [.. services.GetServices<IMetricsRefresh>()];
+        _time = services.GetRequiredService<TimeProvider>();
+        _ = services.GetRequiredService<ProcessMetrics>(); // It has only instruments, so nobody else asks for it.
         var branch = app.New();
         branch.UseOpenTelemetryPrometheusScrapingEndpoint(
-            meterProvider: null, predicate: static _ => true, path: null, configureBranchedPipeline: null, optionsName: null);
+            meterProvider: services.GetRequiredService<MeterProvider>(), predicate: static _ => true, path: null, configureBranchedPipeline: null, optionsName: null);
         _exporter = branch.Build();
     }
 

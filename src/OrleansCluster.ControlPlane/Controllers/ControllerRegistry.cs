@@ -1,5 +1,7 @@
 using System.Collections.Concurrent;
+using System.Text.Json.Nodes;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using OrleansCluster.Api;
 
@@ -27,24 +29,45 @@ public sealed class ControllerRegistry
     public IController? Find(string name) => _byName.GetValueOrDefault(name);
 }
 
-/// <summary>One event recorder per controller, so that each Event names its source; disposed with the silo.</summary>
+/// <summary>
+/// One event recorder per controller, so that each Event names its source. They write through grains and must end before the silo does: as the hosted service
+/// that is registered first after the silo it is the last one to stop before it. What is recorded later is dropped.
+/// </summary>
 public sealed class ControllerEvents(
-    IGrainFactory grains, ResourceRegistry registry, TimeProvider time, Random random, ILoggerFactory loggers) : IAsyncDisposable
+    IGrainFactory grains, ResourceRegistry registry, TimeProvider time, Random random, ILoggerFactory loggers) : IHostedService, IAsyncDisposable
 {
+    private volatile bool _stopped;
+
     private readonly ConcurrentDictionary<string, Lazy<EventRecorder>> _recorders = new(StringComparer.Ordinal);
 
     /// <summary>The recorder of a component, e.g. `replication-controller`.</summary>
-    public IEventRecorder For(string component) =>
-        _recorders.GetOrAdd(component, name => new Lazy<EventRecorder>(() => EventRecorder.Start(
+    public IEventRecorder For(string component) => _stopped ? Dropped.Instance : _recorders.GetOrAdd(component, name => new Lazy<EventRecorder>(() => EventRecorder.Start(
             new ObjectWriter(grains, time, UserInfo.ControlPlane, random), registry, time, loggers.CreateLogger<EventRecorder>(), name))).Value;
 
+    /// <inheritdoc/>
+    public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
     /// <summary>Stops the recorders.</summary>
+    public async Task StopAsync(CancellationToken cancellationToken) => await DisposeAsync();
+
+    /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
-        foreach (var recorder in _recorders.Values)
+        _stopped = true;
+        foreach (var component in _recorders.Keys)
         {
-            if (recorder.IsValueCreated)
+            if (_recorders.TryRemove(component, out var recorder) && recorder.IsValueCreated)
                 await recorder.Value.DisposeAsync();
+        }
+    }
+
+    private sealed class Dropped : IEventRecorder
+    {
+        public static Dropped Instance { get; } = new();
+
+        public void Record(JsonObject about, string type, string reason, string message, string? fieldPath = null)
+        {
+            // The silo is going; events are best effort.
         }
     }
 }

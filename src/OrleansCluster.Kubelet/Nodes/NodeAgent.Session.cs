@@ -47,6 +47,7 @@ internal sealed partial class NodeAgent
         var connection = await _services.ControlPlane.ConnectAsync(Name, sessionId, new Observer(this, sessionId), cancellationToken);
         try
         {
+            IsConnected = true;
             Log.Connected(_logger, Name, connection.HeartbeatInterval.TotalSeconds);
             connected();
             while (true)
@@ -58,6 +59,7 @@ internal sealed partial class NodeAgent
         }
         finally
         {
+            IsConnected = false;
             connection.Observer.Dispose();
             if (cancellationToken.IsCancellationRequested)
                 await SayGoodbyeAsync(sessionId);

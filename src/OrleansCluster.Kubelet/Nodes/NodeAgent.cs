@@ -53,6 +53,15 @@ internal sealed partial class NodeAgent
     /// <summary>Ended when the runtime answered and what ran was adopted.</summary>
     public Task RuntimeReady => _runtimeReady.Task;
 
+    /// <summary>True for a node without an engine.</summary>
+    public bool IsHollow => _settings.Hollow;
+
+    /// <summary>True while the node's grain takes its heartbeats.</summary>
+    public bool IsConnected { get; private set; }
+
+    /// <summary>Throws unless the engine answers.</summary>
+    public async Task PingAsync(CancellationToken cancellationToken) => await _runtime!.GetVersionAsync(cancellationToken);
+
     /// <summary>Pods that are looked after.</summary>
     public int PodCount
     {
@@ -126,7 +135,7 @@ internal sealed partial class NodeAgent
                 continue;
             }
             wanted.Add(pod.Uid);
-            TakePod(pod, bytes, sync.Complete);
+            TakePod(pod, bytes, sync.Complete, sync.TraceParents?.GetValueOrDefault(pod.Uid));
         }
 
         List<PodWorker> gone = [];
@@ -157,7 +166,7 @@ internal sealed partial class NodeAgent
         RequestRelist();
     }
 
-    private void TakePod(PodDocument pod, byte[] bytes, bool ofCompleteSet)
+    private void TakePod(PodDocument pod, byte[] bytes, bool ofCompleteSet, string? traceParent)
     {
         // Pod start, step 2 (docs/architecture.md).
         PodWorker? worker;
@@ -169,7 +178,7 @@ internal sealed partial class NodeAgent
             {
                 if (_context is not { } context)
                     return;
-                worker = new PodWorker(context, pod);
+                worker = new PodWorker(context, pod, traceParent);
                 if (_unclaimed is { } found)
                     worker.Adopt(found.Sandboxes.Where(sandbox => sandbox.Pod.Uid == pod.Uid), found.Containers.Where(c => c.Pod.Uid == pod.Uid));
                 _workers.Add(pod.Uid, worker);

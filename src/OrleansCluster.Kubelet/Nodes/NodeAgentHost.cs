@@ -1,9 +1,11 @@
+using System.Diagnostics.Metrics;
 using System.Net;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using OrleansCluster.Kubelet.ControlPlane;
 using OrleansCluster.Kubelet.Network;
+using OrleansCluster.Kubelet.Operations;
 using OrleansCluster.Kubelet.Probes;
 using OrleansCluster.Kubelet.Reporting;
 using OrleansCluster.Kubelet.Runtime;
@@ -27,6 +29,7 @@ internal sealed class NodeAgentHost : IHostedService, IPodContainers, IAsyncDisp
     private NodeEvents? _events;
     private DockerEngine? _engine;
     private KubeletServer? _server;
+    private Meter? _gauges;
     private bool _stopped;
 
     public NodeAgentHost(IOptions<NodeAgentOptions> options, IGrainFactory grains, TimeProvider time, ILoggerFactory loggers)
@@ -68,6 +71,7 @@ internal sealed class NodeAgentHost : IHostedService, IPodContainers, IAsyncDisp
 
         foreach (var name in _options.Names())
             _agents.Add(name, new NodeAgent(SettingsOf(name), services));
+        _gauges = KubeletHealth.Gauges(_agents);
         if (_options.ServerCertificate is not null)
         {
             _server = new KubeletServer(_options, this, _agents, _time, _loggers);
@@ -82,6 +86,7 @@ internal sealed class NodeAgentHost : IHostedService, IPodContainers, IAsyncDisp
         if (_stopped)
             return;
         _stopped = true;
+        _gauges?.Dispose();
         if (_server is not null)
             await _server.StopAsync();
         await Task.WhenAll(_agents.Values.Select(agent => agent.StopAsync()));
@@ -112,15 +117,15 @@ internal sealed class NodeAgentHost : IHostedService, IPodContainers, IAsyncDisp
 
     private Task<(IContainerRuntime, IProber)> CreateHollowAsync(IPNetwork subnet, CancellationToken cancellationToken)
     {
-        var runtime = new HollowRuntime(new HollowRuntimeOptions { Subnet = subnet, StartLatency = _options.HollowStartLatency }, _time);
+        var runtime = new MeteredRuntime(new HollowRuntime(new HollowRuntimeOptions { Subnet = subnet, StartLatency = _options.HollowStartLatency }, _time));
         return Task.FromResult(((IContainerRuntime)runtime, (IProber)new HollowProber(_time)));
     }
 
     private async Task<(IContainerRuntime, IProber)> CreateDockerAsync(string name, IPNetwork subnet, CancellationToken cancellationToken)
     {
         var network = await PodNetworks.ChooseAsync(_engine!, new RoutedPodNetworkOptions { Subnet = subnet }, _loggers, cancellationToken);
-        var runtime = new DockerRuntime(
-            _engine!, new DockerRuntimeOptions { Cluster = _options.Cluster, NodeName = name }, network, _time, _loggers.CreateLogger<DockerRuntime>());
+        var runtime = new MeteredRuntime(new DockerRuntime(
+            _engine!, new DockerRuntimeOptions { Cluster = _options.Cluster, NodeName = name }, network, _time, _loggers.CreateLogger<DockerRuntime>()));
         return (runtime, new Prober(runtime, _time));
     }
 }

@@ -52,22 +52,27 @@ internal sealed partial class PodWorker
                 break;
         }
         Log.Operation(_node.Logger, _identity.Namespace, _identity.Name, action.Kind, action.Container);
-        Track(action.Target, token => ExecuteAsync(action, token), exception => Fail(action, exception));
+        // A pull and a hook take the time they take; everything else should end soon.
+        var timed = action.Kind is not (PodActionKind.EnsureImage or PodActionKind.PostStart);
+        Track(action.Target, token => ExecuteAsync(action, token), exception => Fail(action, exception), timed);
     }
 
     /// <summary>Caller holds the lock. The target is busy until the operation's last step was taken.</summary>
-    private void Track(string target, Func<CancellationToken, Task<Action>> operation, Action<Exception> fail)
+    private void Track(string target, Func<CancellationToken, Task<Action>> operation, Action<Exception> fail, bool timed = true)
     {
+        if (timed && _timed++ == 0)
+            _timedSince = _node.Services.Time.GetTimestamp();
         // Made when the first operation needs it: an adopted pod that just runs needs none.
         if (_starting is null && !_endingBegun)
             _starting = new CancellationTokenSource();
         var starting = _starting?.Token ?? CancellationToken.None;
-        _operations[target] = Task.Run(() => RunAsync(target, operation, fail, starting), CancellationToken.None);
+        _operations[target] = Task.Run(() => RunAsync(target, operation, fail, starting, timed), CancellationToken.None);
     }
 
-    private async Task RunAsync(string target, Func<CancellationToken, Task<Action>> operation, Action<Exception> fail, CancellationToken starting)
+    private async Task RunAsync(string target, Func<CancellationToken, Task<Action>> operation, Action<Exception> fail, CancellationToken starting, bool timed)
     {
         Action step;
+        _start.Enter();
         try
         {
             step = await operation(starting);
@@ -93,6 +98,8 @@ internal sealed partial class PodWorker
                 step();
             _state.Busy.Remove(target);
             _operations.Remove(target);
+            if (timed)
+                _timed--;
         }
         Signal();
     }

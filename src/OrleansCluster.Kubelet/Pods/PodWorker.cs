@@ -29,6 +29,7 @@ internal sealed partial class PodWorker : IWakeable, IThreadPoolWorkItem
     private readonly PodState _state;
     private readonly PodIdentity _identity;
     private readonly Dictionary<string, Task> _operations = new(StringComparer.Ordinal);
+    private readonly PodStart _start;
     private readonly CancellationTokenSource _stop = new();
 
     // Cancelled when the pod shall end: pulls, hooks and configuration reads are of no use any more.
@@ -46,11 +47,18 @@ internal sealed partial class PodWorker : IWakeable, IThreadPoolWorkItem
     private DateTimeOffset? _statusDueAt;
     private bool _endingBegun;
     private bool _queued;
+    private int _timed;
+    private long _timedSince;
     private bool _stopped;
 
-    public PodWorker(NodeContext node, PodDocument pod)
+    /// <summary>Begins to look after a pod.</summary>
+    /// <param name="node">The node.</param>
+    /// <param name="pod">The pod.</param>
+    /// <param name="traceParent">The trace of what brought it here, or null.</param>
+    public PodWorker(NodeContext node, PodDocument pod, string? traceParent = null)
     {
         _node = node;
+        _start = new PodStart(pod, node, traceParent);
         _identity = pod.Identity;
         var now = node.Services.Time.GetUtcNow();
         _state = new PodState(pod) { StartTime = pod.Status.StartTime ?? now };
@@ -100,6 +108,23 @@ internal sealed partial class PodWorker : IWakeable, IThreadPoolWorkItem
 
     /// <summary>The API said that the pod is gone.</summary>
     public bool WasRemoved => _state.Removed;
+
+    /// <summary>For how long there has always been an operation under way that should end soon.</summary>
+    public TimeSpan LongestOperation
+    {
+        get
+        {
+            lock (_gate)
+                return _timed == 0 ? TimeSpan.Zero : _node.Services.Time.GetElapsedTime(_timedSince);
+        }
+    }
+
+    /// <summary>Whether the sandbox runs, and how many containers do.</summary>
+    public (bool Sandbox, int Containers) Counts()
+    {
+        lock (_gate)
+            return (_state.Sandbox is { Running: true }, _state.Containers.Count(static c => c.IsRunning));
+    }
 
     /// <summary>Takes over what a previous agent left running, before the first <see cref="Signal"/>. Nothing of it is restarted.</summary>
     public void Adopt(IEnumerable<SandboxStatus> sandboxes, IEnumerable<ContainerStatus> containers)
@@ -311,6 +336,7 @@ internal sealed partial class PodWorker : IWakeable, IThreadPoolWorkItem
                 wakeAt = due;
             if (decision.Finished)
             {
+                _start.Ended("Removed", _node.Services.Time);
                 _stopped = finished = IsFinished = true;
                 wakeAt = null;
             }
@@ -374,6 +400,8 @@ internal sealed partial class PodWorker : IWakeable, IThreadPoolWorkItem
             if (condition.Reason is not null || condition.Message is not null)
                 _reasonTypes.Add(condition.Type);
         }
+        if (status.Phase != "Pending")
+            _start.Ended(status.Phase, _node.Services.Time);
         // Pod start, step 7.
         var version = ++_version;
         var final = decision.FinalStatus;

@@ -21,11 +21,15 @@ internal static class ApiServerCommand
         };
         var reuse = new Option<bool>("--reuse-port") { Description = "Share the port with other API servers of this machine (Linux)." };
         var verbosity = RoleOptions.Verbosity();
+        var health = new HealthOptions();
+        var dashboard = RoleOptions.Dashboard();
         var command = new Command("apiserver", "Run one API server of a cluster. Any number of them may stand behind a load balancer.")
         {
             data, address, port, names, url, reuse, verbosity,
         };
         cluster.AddTo(command);
+        health.AddTo(command);
+        command.Options.Add(dashboard);
         command.SetAction((parsed, cancellationToken) => RoleOptions.RunAsync(
             () => ApiServerHost.Build(new ApiServerHostOptions
             {
@@ -36,6 +40,8 @@ internal static class ApiServerCommand
                 PublicUrl = parsed.GetValue(url),
                 ReusePort = parsed.GetValue(reuse),
                 LogLevel = parsed.GetValue(verbosity),
+                Health = health.Read(parsed),
+                Dashboard = parsed.GetValue(dashboard),
                 ConfigureServices = services => services.AddHostedService<QuietCollector>(),
             }),
             cancellationToken));

@@ -25,11 +25,15 @@ internal static class DevCommand
         var verbosity = RoleOptions.Verbosity();
         nodes.Validators.Add(result => RoleOptions.Range(result, 0, 32_768));
 
+        var health = new HealthOptions();
+        var dashboard = RoleOptions.Dashboard();
         var command = new Command("dev", "Run a whole cluster in this process: API, control plane, nodes and service proxy.")
         {
             data, port, address, nodes, runtime, noProxy, gateway, verbosity,
         };
         times.AddTo(command);
+        health.AddTo(command);
+        command.Options.Add(dashboard);
         command.SetAction((parsed, cancellationToken) => RoleOptions.RunAsync(
             () => ClusterHost.Build(new ClusterHostOptions
             {
@@ -40,6 +44,8 @@ internal static class DevCommand
                 ServiceProxy = !parsed.GetValue(noProxy) && parsed.GetValue(runtime) == NodeRuntime.Docker,
                 GatewayPort = parsed.GetValue(gateway),
                 LogLevel = parsed.GetValue(verbosity),
+                Health = health.Read(parsed),
+                Dashboard = parsed.GetValue(dashboard),
                 ConfigureServices = services => services.AddHostedService<QuietCollector>(),
                 ConfigureControlPlane = controlPlane =>
                 {

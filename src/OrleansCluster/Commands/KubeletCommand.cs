@@ -27,11 +27,13 @@ internal static class KubeletCommand
         var address = RoleOptions.Address("--address", "Address of the nodes: what they announce, and where their HTTPS endpoint listens.");
         var port = RoleOptions.Port("--port", "Port of the nodes' HTTPS endpoint (0: any free one).", 0);
         var verbosity = RoleOptions.Verbosity();
+        var health = new HealthOptions();
         var command = new Command("kubelet", "Run node agents that join a cluster. Their pods live on when either process ends.")
         {
             join, names, count, data, runtime, address, port, verbosity,
         };
         cluster.AddTo(command);
+        health.AddTo(command);
         command.SetAction((parsed, cancellationToken) => RoleOptions.RunAsync(
             () =>
             {
@@ -58,7 +60,8 @@ internal static class KubeletCommand
                         options.NodeAddress = options.ListenAddress = parsed.GetRequiredValue(address);
                         options.Port = parsed.GetValue(port);
                     },
-                    parsed.GetValue(verbosity));
+                    parsed.GetValue(verbosity),
+                    health.Read(parsed));
             },
             cancellationToken));
         return command;

@@ -23,8 +23,10 @@ internal static class ProxyCommand
         };
         var remove = new Option<bool>("--remove-on-stop") { Description = "Remove kernel rules and routes at the end; else services work on while the proxy is replaced." };
         var verbosity = RoleOptions.Verbosity();
+        var health = new HealthOptions();
         var command = new Command("proxy", "Run the service proxy: cluster IPs and node ports of this machine.") { data, names, mode, remove, verbosity };
         cluster.AddTo(command);
+        health.AddTo(command);
         command.SetAction((parsed, cancellationToken) => RoleOptions.RunAsync(
             () => ProxyHost.Build(
                 parsed.GetRequiredValue(data).FullName,
@@ -36,7 +38,8 @@ internal static class ProxyCommand
                     foreach (var name in parsed.GetRequiredValue(names))
                         proxy.NodeNames.Add(name);
                 },
-                parsed.GetValue(verbosity)),
+                parsed.GetValue(verbosity),
+                health.Read(parsed)),
             cancellationToken));
         return command;
     }

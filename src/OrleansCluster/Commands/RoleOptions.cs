@@ -18,6 +18,12 @@ internal static class RoleOptions
     /// <summary>`--log-level`.</summary>
     public static Option<LogLevel> Verbosity() => new("--log-level") { Description = "Least level of log lines.", DefaultValueFactory = _ => LogLevel.Information };
 
+    /// <summary>`--dashboard`.</summary>
+    public static Option<bool> Dashboard() => new("--dashboard")
+    {
+        Description = "Serve the Orleans dashboard at /dashboard of the API's port; silos and API servers need it both. Costs every grain call a little.",
+    };
+
     /// <summary>A port.</summary>
     public static Option<int> Port(string name, string description, int standard)
     {
@@ -164,6 +170,26 @@ internal sealed class ClusterAddressOptions
         }
         return [.. gateways];
     }
+}
+
+/// <summary>`--health-address` and `--health-port`, the same on every role.</summary>
+internal sealed class HealthOptions
+{
+    private readonly Option<IPAddress> _address = RoleOptions.Address(
+        "--health-address", "Address of /livez, /readyz, /healthz and /metrics in plain HTTP, open to whoever reaches it.");
+
+    private readonly Option<int> _port = RoleOptions.Port("--health-port", "Its port (0: none).", 0);
+
+    /// <summary>Adds them to a command.</summary>
+    public void AddTo(Command command)
+    {
+        command.Options.Add(_address);
+        command.Options.Add(_port);
+    }
+
+    /// <summary>What was given; null for none.</summary>
+    public IPEndPoint? Read(ParseResult parsed) =>
+        parsed.GetValue(_port) is > 0 and var port ? new IPEndPoint(parsed.GetRequiredValue(_address), port) : null;
 }
 
 /// <summary>Times of the control plane that can be set at the command line.</summary>

@@ -24,12 +24,16 @@ internal static class SiloCommand
         var times = new ControlPlaneTimes();
         var podCidr = new Option<string>("--pod-cidr") { Description = $"Network of the pods; {LargePodCidr} has room for 32,768 nodes.", DefaultValueFactory = _ => "10.244.0.0/16" };
         var verbosity = RoleOptions.Verbosity();
+        var health = new HealthOptions();
+        var dashboard = RoleOptions.Dashboard();
         var command = new Command("silo", "Run one silo of a cluster: grains, controllers and a scheduler worker. Any number of them are one control plane.")
         {
             data, advertise, siloPort, gatewayPort, podCidr, verbosity,
         };
         cluster.AddTo(command);
         times.AddTo(command);
+        health.AddTo(command);
+        command.Options.Add(dashboard);
         command.SetAction((parsed, cancellationToken) => RoleOptions.RunAsync(
             () => SiloHost.Build(new SiloHostOptions
             {
@@ -39,6 +43,8 @@ internal static class SiloCommand
                 SiloPort = parsed.GetValue(siloPort),
                 GatewayPort = parsed.GetValue(gatewayPort),
                 LogLevel = parsed.GetValue(verbosity),
+                Health = health.Read(parsed),
+                Dashboard = parsed.GetValue(dashboard),
                 ConfigureServices = services => services.AddHostedService<QuietCollector>(),
                 ConfigureControlPlane = controlPlane =>
                 {

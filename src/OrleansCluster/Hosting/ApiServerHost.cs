@@ -30,6 +30,12 @@ internal sealed record ApiServerHostOptions
     /// <summary>The clock.</summary>
     public TimeProvider Time { get; init; } = TimeProvider.System;
 
+    /// <summary>Serve the Orleans dashboard.</summary>
+    public bool Dashboard { get; init; }
+
+    /// <summary>Where health and metrics are answered in plain HTTP; null for nowhere (an API server answers them on its own port too).</summary>
+    public IPEndPoint? Health { get; init; }
+
     /// <summary>Least level of this project's log lines.</summary>
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
 
@@ -52,7 +58,7 @@ internal static class ApiServerHost
         var builder = HostSetup.CreateWebBuilder();
         var pki = builder.AddBasics(options.DataDirectory, options.LogLevel, options.Time);
         builder.Services.AddSharedStore(options.Cluster);
-        builder.AddClusterClient(options.Cluster, pki, "orleanscluster:apiserver");
+        builder.AddClusterClient(options.Cluster, pki, "orleanscluster:apiserver", options.Dashboard);
         builder.AddKubernetesApiServer(api =>
         {
             api.DataDirectory = options.DataDirectory;
@@ -79,9 +85,13 @@ internal static class ApiServerHost
                 }
             });
         }
+        builder.AddOperations(options.Health);
+        if (options.Dashboard)
+            builder.Services.AddDashboardPages();
         options.ConfigureServices(builder.Services);
         var app = builder.Build();
         app.MapKubernetesApi();
+        app.MapDashboard();
         return app;
     }
 }

@@ -1,9 +1,12 @@
+using Orleans.Dashboard;
 using OrleansCluster.ApiServer;
 using OrleansCluster.Client;
 using OrleansCluster.Client.Security;
 using OrleansCluster.ControlPlane;
 using OrleansCluster.Hosting.Clustering;
 using OrleansCluster.Kubelet;
+using OrleansCluster.Kubelet.Operations;
+using OrleansCluster.Operations;
 using OrleansCluster.Proxy;
 using OrleansCluster.Storage;
 
@@ -26,7 +29,13 @@ internal static class ClusterHost
         builder.Services.AddEmbeddedStore(options.DataDirectory, options.InMemory);
         var siloPort = GatewayFile.FreePort();
         var gatewayPort = GatewayFile.Choose(options.DataDirectory, options.GatewayPort);
-        builder.Host.UseOrleans(silo => silo.UseLoneSilo(siloPort, gatewayPort, pki, options.Time));
+        builder.Host.UseOrleans(silo =>
+        {
+            silo.UseLoneSilo(siloPort, gatewayPort, pki, options.Time);
+            if (options.Dashboard)
+                silo.AddDashboard(DashboardPages.Configure);
+            options.ConfigureSilo(silo);
+        });
         builder.Services.AddControlPlane(controlPlane =>
         {
             controlPlane.ClusterCaPem = pki.AuthorityPem;
@@ -38,13 +47,18 @@ internal static class ClusterHost
             api.DataDirectory = options.DataDirectory;
             api.Endpoints.Add(options.Endpoint);
         });
+        builder.AddOperations(options.Health);
+        if (options.Dashboard)
+            builder.Services.AddDashboardPages();
         if (options.ServiceProxy)
         {
+            builder.Services.AddServiceProxyHealth(HealthImpact.Report);
             builder.Services.AddSingleton<IServiceFeed, CacheServiceFeed>();
             builder.Services.AddServiceProxy(proxy => proxy.ServiceCidr = "10.96.0.0/16");
         }
         if (options.Nodes > 0)
         {
+            builder.Services.AddNodeAgentHealth(HealthImpact.Report);
             builder.Services.AddNodeAgents(agents => KubeletHost.Configure(agents, pki, nodes =>
             {
                 nodes.NodeCount = options.Nodes;
@@ -59,6 +73,7 @@ internal static class ClusterHost
 
         var app = builder.Build();
         app.MapKubernetesApi();
+        app.MapDashboard();
         return app;
     }
 }

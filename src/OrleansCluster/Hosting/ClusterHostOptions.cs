@@ -16,6 +16,12 @@ internal sealed record ClusterHostOptions
     /// <summary>Where the API listens; port 0 takes a free one.</summary>
     public IPEndPoint Endpoint { get; init; } = new(IPAddress.Loopback, 6443);
 
+    /// <summary>Serve the Orleans dashboard.</summary>
+    public bool Dashboard { get; init; }
+
+    /// <summary>Where health and metrics are answered without a credential, in plain HTTP; null for nowhere but the API's own port.</summary>
+    public IPEndPoint? Health { get; init; }
+
     /// <summary>Number of nodes in this process; 0 for none (node agents join from outside).</summary>
     public int Nodes { get; init; } = 1;
 
@@ -36,6 +42,9 @@ internal sealed record ClusterHostOptions
 
     /// <summary>Addresses and times of the control plane.</summary>
     public Action<ControlPlaneOptions> ConfigureControlPlane { get; init; } = _ => { };
+
+    /// <summary>Further settings of the silo.</summary>
+    public Action<ISiloBuilder> ConfigureSilo { get; init; } = _ => { };
 
     /// <summary>Further settings of the nodes.</summary>
     public Action<NodeAgentOptions> ConfigureNodes { get; init; } = _ => { };

@@ -5,6 +5,8 @@ using OrleansCluster.Commands;
 using OrleansCluster.Hosting.Clustering;
 using OrleansCluster.Kubelet;
 using OrleansCluster.Kubelet.Nodes;
+using OrleansCluster.Kubelet.Operations;
+using OrleansCluster.Operations;
 
 namespace OrleansCluster.Hosting;
 
@@ -16,12 +18,16 @@ internal static class KubeletHost
     /// <param name="cluster">Where the cluster is.</param>
     /// <param name="configure">The nodes.</param>
     /// <param name="level">Least level of log lines.</param>
-    public static IHost Build(string dataDirectory, ClusterAddress cluster, Action<NodeAgentOptions> configure, LogLevel level)
+    /// <param name="health">Where health and metrics are answered in plain HTTP; null for nowhere.</param>
+    public static IHost Build(
+        string dataDirectory, ClusterAddress cluster, Action<NodeAgentOptions> configure, LogLevel level, IPEndPoint? health = null)
     {
         var builder = HostSetup.CreateBuilder();
         var pki = builder.AddBasics(dataDirectory, level, TimeProvider.System);
         builder.AddClusterClient(cluster, pki, "orleanscluster:kubelet");
         builder.Services.AddNodeAgents(options => Configure(options, pki, configure));
+        builder.Services.AddNodeAgentHealth(HealthImpact.Readiness);
+        builder.AddOperations(health);
         return builder.Build();
     }
 

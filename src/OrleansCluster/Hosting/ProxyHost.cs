@@ -1,4 +1,6 @@
+using System.Net;
 using OrleansCluster.Hosting.Clustering;
+using OrleansCluster.Operations;
 using OrleansCluster.Proxy;
 
 namespace OrleansCluster.Hosting;
@@ -11,7 +13,9 @@ internal static class ProxyHost
     /// <param name="cluster">Where the cluster is.</param>
     /// <param name="configure">The proxy.</param>
     /// <param name="level">Least level of log lines.</param>
-    public static IHost Build(string dataDirectory, ClusterAddress cluster, Action<ServiceProxyOptions> configure, LogLevel level)
+    /// <param name="health">Where health and metrics are answered in plain HTTP; null for nowhere.</param>
+    public static IHost Build(
+        string dataDirectory, ClusterAddress cluster, Action<ServiceProxyOptions> configure, LogLevel level, IPEndPoint? health = null)
     {
         var builder = HostSetup.CreateBuilder();
         var pki = builder.AddBasics(dataDirectory, level, TimeProvider.System);
@@ -22,6 +26,8 @@ internal static class ProxyHost
             proxy.ServiceCidr = "10.96.0.0/16";
             configure(proxy);
         });
+        builder.Services.AddServiceProxyHealth(HealthImpact.Readiness);
+        builder.AddOperations(health);
         return builder.Build();
     }
 }

@@ -1,4 +1,5 @@
 using System.Net;
+using Orleans.Dashboard;
 using OrleansCluster.Client;
 using OrleansCluster.Client.Security;
 using OrleansCluster.ControlPlane;
@@ -31,6 +32,12 @@ internal sealed record SiloHostOptions
     /// <summary>The clock of everything but Orleans' own membership.</summary>
     public TimeProvider Time { get; init; } = TimeProvider.System;
 
+    /// <summary>Serve the Orleans dashboard.</summary>
+    public bool Dashboard { get; init; }
+
+    /// <summary>Where health and metrics are answered in plain HTTP; null for nowhere (an API server answers them on its own port too).</summary>
+    public IPEndPoint? Health { get; init; }
+
     /// <summary>Least level of this project's log lines.</summary>
     public LogLevel LogLevel { get; init; } = LogLevel.Information;
 
@@ -51,13 +58,19 @@ internal static class SiloHost
         // For programs of this machine's operator on the client SDK.
         pki.ClientCertificate(ClusterClientOptions.CertificateName, MemberCertificates.Group);
         builder.Services.AddSharedStore(options.Cluster);
-        builder.UseOrleans(silo => silo.UseMemberSilo(options.Cluster, advertised, options.SiloPort, options.GatewayPort, pki, options.Time));
+        builder.UseOrleans(silo =>
+        {
+            silo.UseMemberSilo(options.Cluster, advertised, options.SiloPort, options.GatewayPort, pki, options.Time);
+            if (options.Dashboard)
+                silo.AddDashboard(DashboardPages.Configure);
+        });
         builder.Services.AddControlPlane(controlPlane =>
         {
             controlPlane.ClusterCaPem = pki.AuthorityPem;
             options.ConfigureControlPlane(controlPlane);
         });
         builder.Services.AddExpirySweeper();
+        builder.AddOperations(options.Health);
         options.ConfigureServices(builder.Services);
         return builder.Build();
     }

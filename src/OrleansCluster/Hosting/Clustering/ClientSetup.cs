@@ -1,4 +1,5 @@
 using Orleans.Configuration;
+using Orleans.Dashboard;
 using Orleans.Messaging;
 using OrleansCluster.ApiServer;
 using OrleansCluster.Client.Security;
@@ -20,7 +21,8 @@ internal static class ClientSetup
     /// <param name="cluster">Where the cluster is.</param>
     /// <param name="pki">Issues this process's certificate.</param>
     /// <param name="user">Name in that certificate, e.g. `orleanscluster:kubelet`.</param>
-    public static void AddClusterClient(this IHostApplicationBuilder builder, ClusterAddress cluster, ClusterPki pki, string user)
+    /// <param name="dashboard">True for a client that serves the dashboard's pages.</param>
+    public static void AddClusterClient(this IHostApplicationBuilder builder, ClusterAddress cluster, ClusterPki pki, string user, bool dashboard = false)
     {
         // The control plane may come later than its clients: they start with what they have and go on trying. Meanwhile the host's other services run.
         builder.Services.Configure<HostOptions>(host => host.ServicesStartConcurrently = true);
@@ -43,6 +45,10 @@ internal static class ClientSetup
             client.Configure<ClientMessagingOptions>(messaging => messaging.ResponseTimeout = ResponseTimeout);
             client.Configure<GatewayOptions>(gateways => gateways.GatewayListRefreshPeriod = GatewayRefresh);
             client.UseClusterTls(new MemberCertificates(pki.Authority, pki.ClientCertificate(user, MemberCertificates.Group), TimeProvider.System));
+            if (dashboard)
+                client.AddDashboard(DashboardPages.Configure);
+            if (Traces.Wanted)
+                client.AddActivityPropagation();
             client.UseConnectionRetryFilter(async (_, token) =>
             {
                 await Task.Delay(TimeSpan.FromMilliseconds(500), token);

@@ -100,6 +100,8 @@ internal static class SiloSetup
     private static void UseCommonSettings(this ISiloBuilder silo, ClusterPki pki, TimeProvider time)
     {
         silo.UseClusterTls(new MemberCertificates(pki.Authority, pki.ClientCertificate("orleanscluster:silo", MemberCertificates.Group), time));
+        if (Traces.Wanted)
+            silo.AddActivityPropagation();
         silo.Configure<GrainCollectionOptions>(collection => collection.CollectionQuantum = TimeSpan.FromSeconds(30));
         // Where grains were found last. Orleans' default of a million places is 19 MB before the first is taken, and keeps places of grains that
         // are long gone; this is what is written to at one time, and a place that is forgotten is looked up again.

@@ -1,0 +1,64 @@
+using System.Globalization;
+using System.Diagnostics;
+using OpenTelemetry.Resources;
+using OpenTelemetry.Trace;
+
+namespace OrleansCluster.Hosting;
+
+/// <summary>
+/// Traces by OpenTelemetry. They are exported by OTLP if one of OpenTelemetry's own variables names a collector (`OTEL_EXPORTER_OTLP_ENDPOINT`,
+/// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`); else nothing listens, no grain call carries anything, and a span costs one comparison.
+/// </summary>
+internal static class Traces
+{
+    /// <summary>True if somebody wants traces.</summary>
+    public static bool Wanted =>
+        (Environment.GetEnvironmentVariable("OTEL_EXPORTER_OTLP_ENDPOINT") is { Length: > 0 }
+            || Environment.GetEnvironmentVariable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") is { Length: > 0 })
+        && !string.Equals(Environment.GetEnvironmentVariable("OTEL_TRACES_EXPORTER"), "none", StringComparison.OrdinalIgnoreCase)
+        && !string.Equals(Environment.GetEnvironmentVariable("OTEL_SDK_DISABLED"), "true", StringComparison.OrdinalIgnoreCase);
+
+    /// <summary>Adds the export if it is wanted.</summary>
+    /// <param name="services">The host's services.</param>
+    /// <param name="name">Name of the service unless `OTEL_SERVICE_NAME` says otherwise.</param>
+    public static void AddTraces(this IServiceCollection services, string name)
+    {
+        if (Wanted)
+            services.AddTraceSources(name, static traces => traces.AddOtlpExporter());
+    }
+
+    /// <summary>Listens to all spans of this project, and to those of the web server and of grain calls, which tie them together.</summary>
+    internal static void AddTraceSources(this IServiceCollection services, string name, Action<TracerProviderBuilder> export) =>
+        services.AddOpenTelemetry()
+            .ConfigureResource(resource => resource.AddService(name).AddEnvironmentVariableDetector())
+            .WithTracing(traces => export(traces
+                .AddSource("OrleansCluster*", "Microsoft.AspNetCore", "Microsoft.Orleans.Application")
+                .SetSampler(new RequestSampler(SamplerOf(Environment.GetEnvironmentVariable)))));
+
+    /// <summary>The sampler that OpenTelemetry's variables name; its own reading of them ends where a sampler is set.</summary>
+    internal static Sampler SamplerOf(Func<string, string?> variable)
+    {
+        Sampler Ratio() => new TraceIdRatioBasedSampler(
+            double.TryParse(variable("OTEL_TRACES_SAMPLER_ARG"), NumberStyles.Float, CultureInfo.InvariantCulture, out var ratio) && ratio is >= 0 and <= 1 ? ratio : 1);
+        return variable("OTEL_TRACES_SAMPLER") switch
+        {
+            "always_on" => new AlwaysOnSampler(),
+            "always_off" => new AlwaysOffSampler(),
+            "traceidratio" => Ratio(),
+            "parentbased_always_off" => new ParentBasedSampler(new AlwaysOffSampler()),
+            "parentbased_traceidratio" => new ParentBasedSampler(Ratio()),
+            _ => new ParentBasedSampler(new AlwaysOnSampler()),
+        };
+    }
+
+    /// <summary>
+    /// Only a request from outside begins a trace. Grain calls of loops and heartbeats, thousands a minute, would each begin one of their own.
+    /// </summary>
+    internal sealed class RequestSampler(Sampler inner) : Sampler
+    {
+        public override SamplingResult ShouldSample(in SamplingParameters samplingParameters) =>
+            samplingParameters.ParentContext.TraceId == default && samplingParameters.Kind != ActivityKind.Server
+                ? new SamplingResult(SamplingDecision.Drop)
+                : inner.ShouldSample(samplingParameters);
+    }
+}

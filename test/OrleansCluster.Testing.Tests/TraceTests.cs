@@ -1,0 +1,83 @@
+using System.Diagnostics;
+using k8s;
+using k8s.Models;
+using OpenTelemetry.Trace;
+using Orleans.Hosting;
+using OrleansCluster.Hosting;
+using OrleansCluster.Testing.Tests.Support;
+
+namespace OrleansCluster.Testing.Tests;
+
+/// <summary>One request's trace over all hops, and what begins none.</summary>
+public sealed class TraceTests
+{
+    private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task ACreatedPod_IsOneTrace_FromTheRequestToItsContainers()
+    {
+        var spans = new List<Activity>();
+        await using var cluster = await TestCluster.StartAsync(
+            new TestClusterOptions
+            {
+                ConfigureSilo = static silo => silo.AddActivityPropagation(),
+                ConfigureServices = services => services.AddTraceSources("test", traces => traces.AddInMemoryExporter(spans)),
+            },
+            Cancellation);
+        await cluster.Kubernetes.CreateNamespacedPodAsync(Manifests.Pod("traced"), "default", cancellationToken: Cancellation);
+        await cluster.WaitForAsync<V1Pod>(pods => pods is [{ Status.Phase: "Running" }], "the pod runs", "default", cancellationToken: Cancellation);
+        await cluster.WaitForAsync(_ => Task.FromResult(Of(spans, "start pod").Any()), "the pod's start is told", cancellationToken: Cancellation);
+
+        var request = Assert.Single(Of(spans, "create pods"));
+        Assert.Equal(ActivityKind.Server, request.Kind);
+        Activity[] trace;
+        lock (spans)
+            trace = [.. spans.Where(s => s.TraceId == request.TraceId)];
+        Assert.All(
+            (string[])["store commit", "schedule pod", "filter and score", "push pod", "start pod", "create_podsandbox", "run_podsandbox", "create_container", "start_container"],
+            name => Assert.Contains(trace, s => s.DisplayName == name));
+        // Grain calls tie them together: the object's, the decision's, the node's.
+        Assert.All((string[])["IObjectGrain", "ISchedulingDecisionGrain", "INodeGrain"], grain => Assert.Contains(trace, s => s.DisplayName.Contains(grain, StringComparison.Ordinal)));
+        // Every span but the first hangs on another one of the trace.
+        var ids = trace.Select(s => s.SpanId).ToHashSet();
+        Assert.All(trace.Where(s => s != request), s => Assert.Contains(s.ParentSpanId, ids));
+        Assert.Equal("node-1", Assert.Single(trace, s => s.DisplayName == "start pod").GetTagItem("k8s.node.name"));
+    }
+
+    [Fact]
+    public async Task ProbesWatchesAndLoops_BeginNoTrace()
+    {
+        var spans = new List<Activity>();
+        await using var cluster = await TestCluster.StartAsync(
+            new TestClusterOptions
+            {
+                ConfigureSilo = static silo => silo.AddActivityPropagation(),
+                ConfigureServices = services => services.AddTraceSources("test", traces => traces.AddInMemoryExporter(spans)),
+            },
+            Cancellation);
+        await cluster.Http.GetAsync(new Uri("/metrics", UriKind.Relative), Cancellation);
+        await cluster.Http.GetAsync(new Uri("/api/v1/secrets?watch=true&timeoutSeconds=1", UriKind.Relative), Cancellation);
+        await cluster.Http.GetAsync(new Uri("/api/v1/namespaces/default/limitranges/last", UriKind.Relative), Cancellation);
+        await cluster.WaitForAsync(_ => Task.FromResult(Of(spans, "get limitranges").Any()), "the request is told", cancellationToken: Cancellation);
+        lock (spans)
+        {
+            Assert.All(spans.Where(s => s.ParentSpanId == default), s => Assert.Equal(ActivityKind.Server, s.Kind));
+            Assert.DoesNotContain(spans, s => s.DisplayName.Contains("watch", StringComparison.Ordinal) || s.DisplayName.Contains("metrics", StringComparison.Ordinal));
+        }
+    }
+
+    [Theory]
+    [InlineData(null, null, "ParentBased{AlwaysOnSampler}")]
+    [InlineData("always_off", null, "AlwaysOffSampler")]
+    [InlineData("traceidratio", "0.25", "TraceIdRatioBasedSampler{0.250000}")]
+    [InlineData("parentbased_traceidratio", "0.5", "ParentBased{TraceIdRatioBasedSampler{0.500000}}")]
+    [InlineData("traceidratio", "many", "TraceIdRatioBasedSampler{1.000000}")]
+    public void TheSampler_IsTheOneThatTheStandardVariablesName(string? name, string? argument, string expected) =>
+        Assert.Equal(expected, Traces.SamplerOf(variable => variable == "OTEL_TRACES_SAMPLER" ? name : argument).Description);
+
+    private static Activity[] Of(List<Activity> spans, string name)
+    {
+        lock (spans)
+            return [.. spans.Where(s => s.DisplayName == name)];
+    }
+}
