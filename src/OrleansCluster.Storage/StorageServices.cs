@@ -36,11 +36,11 @@ public static class StorageServices
         AddShared(services);
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<RedisStoreOptions>, RedisStoreOptionsValidator>());
         services.AddOptions<RedisStoreOptions>().Configure(options => configure?.Invoke(options)).ValidateOnStart();
-        services.TryAddSingleton<IObjectStore>(provider => RedisObjectStore.Create(
+        services.TryAddSingleton<IObjectStore>(provider => new MeteredObjectStore(RedisObjectStore.Create(
             provider.GetRequiredService<IOptions<RedisStoreOptions>>().Value,
             provider.GetRequiredService<TimeProvider>(),
             provider.GetRequiredService<Random>(),
-            provider.GetRequiredService<ILogger<RedisObjectStore>>()));
+            provider.GetRequiredService<ILogger<RedisObjectStore>>())));
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IHostedService, StoreStarter>());
         return services;
     }
@@ -82,7 +82,7 @@ public static class StorageServices
     private sealed class StoreStarter(IServiceProvider provider) : IHostedService
     {
         public Task StartAsync(CancellationToken cancellationToken) =>
-            provider.GetRequiredService<IObjectStore>() is RedisObjectStore redis ? redis.StartAsync(cancellationToken) : Task.CompletedTask;
+            provider.GetRequiredService<IObjectStore>() is MeteredObjectStore { Inner: RedisObjectStore redis } ? redis.StartAsync(cancellationToken) : Task.CompletedTask;
 
         public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
     }

@@ -14,28 +14,22 @@ internal sealed class RedisMetrics : IDisposable
     private readonly Counter<long> _epochs;
     private readonly Counter<long> _reconnects;
     private readonly Counter<long> _unavailable;
-    private readonly Histogram<int> _batchSize;
-    private readonly Histogram<double> _latency;
     private readonly Histogram<long> _tailLag;
     private readonly ConcurrentDictionary<(string Resource, string Queue), QueueStatistics> _queues = new();
 
     public RedisMetrics()
     {
-        _meter = new Meter("OrleansCluster.Storage");
+        _meter = new Meter(StoreTelemetry.Name);
         _commits = _meter.CreateCounter<long>("orleanscluster_store_commits", description: "Commits by resource and outcome.");
         _conflicts = _meter.CreateCounter<long>("orleanscluster_store_conflicts", description: "Commits refused by a check, by resource.");
         _epochs = _meter.CreateCounter<long>("orleanscluster_store_epoch_changes", description: "New epochs this process began or ran into, by resource.");
         _reconnects = _meter.CreateCounter<long>("orleanscluster_store_reconnects", description: "Connections to Redis that were made anew.");
         _unavailable = _meter.CreateCounter<long>("orleanscluster_store_unavailable", description: "Batches of commits whose outcome is unknown, by resource.");
-        _batchSize = _meter.CreateHistogram<int>("orleanscluster_store_batch_size", description: "Commits per script call.",
-            advice: new InstrumentAdvice<int> { HistogramBucketBoundaries = [1, 2, 4, 8, 16, 32, 64, 128, 256] });
-        _latency = _meter.CreateHistogram<double>("orleanscluster_store_commit_duration_seconds", "s", "Time of a script call with commits, as its process sees it.",
-            advice: new InstrumentAdvice<double> { HistogramBucketBoundaries = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5] });
         _tailLag = _meter.CreateHistogram<long>("orleanscluster_store_tail_lag_revisions", description: "Revisions still to be read after a read of the change log, by resource.",
             advice: new InstrumentAdvice<long> { HistogramBucketBoundaries = [0, 1, 10, 100, 1000, 10_000, 100_000] });
-        // Queues are shared: every process that uses one reports the same depth, so take the maximum, not the sum.
-        _meter.CreateObservableGauge("orleanscluster_queue_depth", Depths, description: "Items of a work queue by state: ready, leased, delayed.");
-        _meter.CreateObservableGauge("orleanscluster_queue_oldest_age_seconds", Ages, "s", "Age of the oldest item of a work queue.");
+        // As the compactor saw them last; silos ask anew at each scrape (orleanscluster_queue_*). Queues are shared: every process that uses one reports the same depth, so take the maximum, not the sum.
+        _meter.CreateObservableGauge("orleanscluster_store_queue_depth", Depths, description: "Items of a work queue by state: ready, leased, delayed.");
+        _meter.CreateObservableGauge("orleanscluster_store_queue_oldest_age_seconds", Ages, null, "Age of the oldest item of a work queue.");
     }
 
     public void Committed(string resource, int batch, int conflicts, TimeSpan time)
@@ -44,8 +38,7 @@ internal sealed class RedisMetrics : IDisposable
         _commits.Add(batch - conflicts, tag);
         if (conflicts > 0)
             _conflicts.Add(conflicts, tag);
-        _batchSize.Record(batch, tag);
-        _latency.Record(time.TotalSeconds, tag);
+        StoreTelemetry.NoteBatch(resource, batch, time);
     }
 
     public void Unavailable(string resource) => _unavailable.Add(1, new KeyValuePair<string, object?>("resource", resource));

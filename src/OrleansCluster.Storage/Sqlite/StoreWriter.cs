@@ -263,7 +263,7 @@ internal sealed class StoreWriter
         }
         Groups++;
         if (_group.Count > 0)
-            StoreTelemetry.NoteBatch(_group.Count, _time.GetElapsedTime(start));
+            StoreTelemetry.NoteBatch("", _group.Count, _time.GetElapsedTime(start));
         foreach (var resource in _staged)
             resource.Publish();
         _staged.Clear();

@@ -37,12 +37,14 @@ public static class StoreTelemetry
     internal static readonly ActivitySource Source = new(Name);
 
     /// <summary>Notes one physical write. For stores.</summary>
+    /// <param name="resource">The resource it was about; empty if several may be in it.</param>
     /// <param name="writes">How many writes it carried.</param>
     /// <param name="elapsed">How long it took.</param>
-    public static void NoteBatch(int writes, TimeSpan elapsed)
+    public static void NoteBatch(string resource, int writes, TimeSpan elapsed)
     {
-        BatchSize.Record(writes);
-        BatchDuration.Record(elapsed.TotalSeconds);
+        var tag = new KeyValuePair<string, object?>("resource", resource);
+        BatchSize.Record(writes, tag);
+        BatchDuration.Record(elapsed.TotalSeconds, tag);
     }
 
     /// <summary>One kind of operation, with its label made once.</summary>
