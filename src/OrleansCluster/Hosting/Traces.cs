@@ -32,7 +32,8 @@ internal static class Traces
         services.AddOpenTelemetry()
             .ConfigureResource(resource => resource.AddService(name).AddEnvironmentVariableDetector())
             .WithTracing(traces => export(traces
-                .AddSource("OrleansCluster*", "Microsoft.AspNetCore", "Microsoft.Orleans.Application")
+                // Orleans tells its own grains from those of applications by the namespace's first letters, and so takes ours for its own.
+                .AddSource("OrleansCluster*", "Microsoft.AspNetCore", "Microsoft.Orleans.Application", "Microsoft.Orleans.Runtime")
                 .SetSampler(new RequestSampler(SamplerOf(Environment.GetEnvironmentVariable)))));
 
     /// <summary>The sampler that OpenTelemetry's variables name; its own reading of them ends where a sampler is set.</summary>
@@ -52,13 +53,19 @@ internal static class Traces
     }
 
     /// <summary>
-    /// Only a request from outside begins a trace. Grain calls of loops and heartbeats, thousands a minute, would each begin one of their own.
+    /// Only a request from outside begins a trace, and everything that follows from it belongs to it or not as the request does. Grain calls of loops and
+    /// heartbeats, thousands a minute, would each begin one of their own.
     /// </summary>
     internal sealed class RequestSampler(Sampler inner) : Sampler
     {
-        public override SamplingResult ShouldSample(in SamplingParameters samplingParameters) =>
-            samplingParameters.ParentContext.TraceId == default && samplingParameters.Kind != ActivityKind.Server
-                ? new SamplingResult(SamplingDecision.Drop)
-                : inner.ShouldSample(samplingParameters);
+        /// <summary>What the web server calls the span of a request before it is given a better name.</summary>
+        private const string RequestName = "Microsoft.AspNetCore.Hosting.HttpRequestIn";
+
+        public override SamplingResult ShouldSample(in SamplingParameters samplingParameters)
+        {
+            if (samplingParameters.Name == RequestName)
+                return inner.ShouldSample(samplingParameters);
+            return new SamplingResult(samplingParameters.ParentContext.TraceFlags.HasFlag(ActivityTraceFlags.Recorded) ? SamplingDecision.RecordAndSample : SamplingDecision.Drop);
+        }
     }
 }
