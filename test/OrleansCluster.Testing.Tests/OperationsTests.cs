@@ -1,10 +1,15 @@
 using System.Collections.Concurrent;
 using System.Net;
+using System.Net.Http.Headers;
 using k8s;
 using k8s.Models;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
+using Orleans.Dashboard;
 using OrleansCluster.Hosting;
+using OrleansCluster.Kubelet;
+using OrleansCluster.Kubelet.Nodes;
+using OrleansCluster.Kubelet.Operations;
 using OrleansCluster.Operations;
 using OrleansCluster.Testing.Tests.Support;
 using OrleansCluster.Tests;
@@ -78,6 +83,71 @@ public sealed class OperationsTests
         Assert.Equal((HttpStatusCode.OK, "ok"), await GetAsync(client, "/livez"));
         await host.StopAsync(Cancellation);
         await Assert.ThrowsAsync<HttpRequestException>(() => client.GetAsync(new Uri("/livez", UriKind.Relative), Cancellation));
+    }
+
+    [Fact]
+    public async Task HealthAndMetrics_OfNodeAgents_TellOfEngineWorkersAndControlPlane()
+    {
+        await using var cluster = await TestCluster.StartAsync(new TestClusterOptions { Nodes = 0 }, Cancellation);
+        var builder = HostSetup.CreateBuilder();
+        builder.Services.AddSingleton(cluster.Grains);
+        builder.Services.AddNodeAgents(options =>
+        {
+            options.NodeNames.Add("watched");
+            options.Runtime = NodeRuntime.Hollow;
+        });
+        builder.Services.AddNodeAgentHealth(HealthImpact.Readiness);
+        builder.AddOperations(new IPEndPoint(IPAddress.Loopback, 0));
+        using var host = builder.Build();
+        await host.StartAsync(Cancellation);
+        using var client = new HttpClient { BaseAddress = host.Services.GetRequiredService<HealthEndpoints>().Address };
+        await cluster.WaitForAsync(
+            async _ => (await GetAsync(client, "/readyz?verbose")).Text.Contains("[+]control-plane ok\n", StringComparison.Ordinal), "the agent is connected", cancellationToken: Cancellation);
+        Assert.Equal(
+            (HttpStatusCode.OK, "[+]ping ok\n[+]engine ok\n[+]pod-workers ok\n[+]control-plane ok\n[+]shutdown ok\nreadyz check passed\n"),
+            await GetAsync(client, "/readyz?verbose"));
+        var metrics = Exposition.Parse((await GetAsync(client, "/metrics")).Text);
+        Assert.True(metrics["orleanscluster_kubelet_nodes"].Value(("connected", "true")) >= 1);
+        await host.StopAsync(Cancellation);
+    }
+
+    [Fact]
+    public async Task TheDashboard_AsksForALogin_AndLetsOnlyAdministratorsIn()
+    {
+        await using var cluster = await TestCluster.StartAsync(
+            new TestClusterOptions
+            {
+                Nodes = 0,
+                ConfigureSilo = static silo => silo.AddDashboard(DashboardPages.Configure),
+                ConfigureServices = static services => services.AddDashboardPages(),
+            },
+            Cancellation);
+        using var browser = new HttpClient(new SocketsHttpHandler { SslOptions = { RemoteCertificateValidationCallback = static (_, _, _, _) => true } })
+        {
+            BaseAddress = cluster.BaseAddress,
+        };
+        using (var stranger = await browser.GetAsync(new Uri("/dashboard/", UriKind.Relative), Cancellation))
+        {
+            Assert.Equal(HttpStatusCode.Unauthorized, stranger.StatusCode);
+            Assert.Equal("Basic", Assert.Single(stranger.Headers.WwwAuthenticate).Scheme);
+        }
+        var token = (await File.ReadAllTextAsync(Path.Combine(cluster.DataDirectory, "token"), Cancellation)).Trim();
+        foreach (var (password, code) in ((string, HttpStatusCode)[])[("wrong", HttpStatusCode.Unauthorized), (token, HttpStatusCode.OK)])
+        {
+            using var request = new HttpRequestMessage(HttpMethod.Get, "/dashboard/");
+            request.Headers.Authorization = new AuthenticationHeaderValue("Basic", Convert.ToBase64String(System.Text.Encoding.UTF8.GetBytes($"me:{password}")));
+            using var answer = await browser.SendAsync(request, Cancellation);
+            Assert.Equal(code, answer.StatusCode);
+        }
+        Assert.Equal(HttpStatusCode.Forbidden, (await GetAsync(cluster.CreateHttpClient("bob"), "/dashboard/")).Code);
+        Assert.Contains("<script", (await GetAsync(cluster.Http, "/dashboard/index.html")).Text, StringComparison.Ordinal);
+        Assert.Contains("\"hosts\"", (await GetAsync(cluster.Http, "/dashboard/DashboardCounters")).Text, StringComparison.Ordinal);
+        Assert.Equal(HttpStatusCode.NotFound, (await GetAsync(cluster.Http, "/dashboard/nonsense")).Code);
+        // The password of a browser opens no other door.
+        using var elsewhere = new HttpRequestMessage(HttpMethod.Get, "/api/v1/namespaces");
+        elsewhere.Headers.Authorization = new AuthenticationHeaderValue("Basic", Convert.ToBase64String(System.Text.Encoding.UTF8.GetBytes($"me:{token}")));
+        using var refused = await browser.SendAsync(elsewhere, Cancellation);
+        Assert.NotEqual(HttpStatusCode.OK, refused.StatusCode);
     }
 
     [Fact]
