@@ -1,6 +1,5 @@
 using System.Net;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
-using OpenTelemetry.Metrics;
 using OrleansCluster.ApiServer;
 using OrleansCluster.Operations;
 
