@@ -1,5 +1,4 @@
 using Microsoft.Extensions.DependencyInjection;
-using Orleans.Hosting;
 using OrleansCluster.ControlPlane;
 using OrleansCluster.Kubelet.Nodes;
 
