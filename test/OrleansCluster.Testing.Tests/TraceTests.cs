@@ -2,7 +2,6 @@ using System.Diagnostics;
 using k8s;
 using k8s.Models;
 using OpenTelemetry.Trace;
-using Orleans.Hosting;
 using OrleansCluster.Hosting;
 using OrleansCluster.Testing.Tests.Support;
 
