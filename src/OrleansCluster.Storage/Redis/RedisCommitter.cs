@@ -280,7 +280,7 @@ internal static class RedisCommitCodec
     }
 
     /// <summary>Fixed width, so that its order as text is descending priority.</summary>
-    private static string Inverted(long priority) => (~((ulong)priority ^ (1UL << 63))).ToString("D20", CultureInfo.InvariantCulture);
+    internal static string Inverted(long priority) => (~((ulong)priority ^ (1UL << 63))).ToString("D20", CultureInfo.InvariantCulture);
 
     private static RedisValue Flags(Commit commit, bool claims)
     {

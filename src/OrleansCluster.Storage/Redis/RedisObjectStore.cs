@@ -78,6 +78,11 @@ public sealed partial class RedisObjectStore : IObjectStore
             throw new StoreUnavailableException(
                 $"Redis at {_connections.Address} does not answer ({e.GetBaseException().Message}). Is it running and reachable from here, and are user and password right?", e);
         }
+        if (await (await _connections.ReadAsync(cancellationToken)).KeyExistsAsync(RedisTransfer.MarkerOf(_options), CommandFlags.DemandMaster))
+        {
+            throw new StoreUnavailableException(
+                $"An import into the store '{_options.KeyPrefix}' of Redis at {_connections.Address} has not ended. Import again with --replace.");
+        }
         var memory = await _connections.SettingsAsync("maxmemory*", cancellationToken);
         if (memory is not null && memory.GetValueOrDefault("maxmemory", "0") != "0" && memory.GetValueOrDefault("maxmemory-policy", "noeviction") != "noeviction")
         {

@@ -55,13 +55,16 @@ public sealed class RedisStoreOptions
     /// <summary>What the background compaction keeps.</summary>
     public CompactionOptions Compaction { get; set; } = new();
 
+    /// <summary>The name of a connection on the server: it tells whose store is in use.</summary>
+    internal static string ClientName(string keyPrefix, string purpose) => $"orleanscluster-{keyPrefix}/{purpose}";
+
     /// <summary>The client's settings; the caller adds what differs per connection.</summary>
     internal ConfigurationOptions ToConfiguration(string purpose)
     {
         var configuration = ConfigurationOptions.Parse(ConnectionString);
         if (PasswordFile.Length > 0)
             configuration.Password = File.ReadAllText(PasswordFile).TrimEnd();
-        configuration.ClientName = $"orleanscluster-{purpose}";
+        configuration.ClientName = ClientName(KeyPrefix, purpose);
         configuration.AbortOnConnectFail = false;
         // CONFIG GET, to see whether what is acknowledged stays.
         configuration.AllowAdmin = true;

@@ -5,7 +5,8 @@
 local process = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local replication = redis.call('INFO', 'replication')
 local run = process .. '-' .. string.match(replication, 'master_replid:(%x+)')
-local m = redis.call('HMGET', KEYS[1], 'run', 'epoch', 'rev', 'adopted')
+local m = redis.call('HMGET', KEYS[1], 'run', 'epoch', 'rev', 'adopted', 'importing')
+if m[5] then return redis.error_reply('IMPORT an import into this store has not ended') end
 local known, knownEpoch = tonumber(ARGV[1]), tonumber(ARGV[2])
 local rev, epoch = tonumber(m[3] or '0'), tonumber(m[2] or '0')
 local lost
