@@ -97,9 +97,10 @@ internal sealed class ClusterAddressOptions
 
     /// <summary>The options of a role.</summary>
     /// <param name="gateways">True for a role that may use gateways instead of Redis.</param>
-    public ClusterAddressOptions(bool gateways)
+    /// <param name="required">False where something else may be given instead of any of them.</param>
+    public ClusterAddressOptions(bool gateways, bool required = true)
     {
-        _redis.Required = !gateways;
+        _redis.Required = !gateways && required;
         if (gateways)
         {
             _gateways = new Option<DnsEndPoint[]>("--gateway")
