@@ -27,9 +27,12 @@ public sealed class CommandLineTests
     [InlineData("apiserver")]
     [InlineData("kubelet")]
     [InlineData("proxy")]
-    public async Task Help_OfARole_DocumentsEveryOption(string role)
+    [InlineData("store", "export")]
+    [InlineData("store", "import")]
+    [InlineData("store", "check")]
+    public async Task Help_OfARole_DocumentsEveryOption(params string[] role)
     {
-        var (code, output, _) = await RunAsync(role, "--help");
+        var (code, output, _) = await RunAsync([.. role, "--help"]);
         Assert.Equal(0, code);
         var options = output.Split('\n').Select(l => l.Trim()).Where(l => l.StartsWith("--", StringComparison.Ordinal)).ToArray();
         Assert.NotEmpty(options);

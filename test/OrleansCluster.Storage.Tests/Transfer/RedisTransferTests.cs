@@ -82,3 +82,11 @@ public sealed class RedisToSqliteTransferTests(RedisFixture redis) : StoreTransf
 
     protected override Task<TransferStore> MakeTargetAsync() => Task.FromResult<TransferStore>(new SqliteTransferStore());
 }
+
+/// <summary>From and to a Redis Cluster: resources lie on three servers.</summary>
+public sealed class RedisClusterTransferTests(RedisClusterFixture cluster) : StoreTransferBattery
+{
+    protected override async Task<TransferStore> MakeSourceAsync() => new RedisTransferStore(await cluster.OptionsAsync());
+
+    protected override async Task<TransferStore> MakeTargetAsync() => new RedisTransferStore(await cluster.OptionsAsync());
+}
