@@ -11,7 +11,7 @@ public sealed class StoreTests
     [Fact]
     public async Task A_cluster_moves_to_Redis_and_back_with_its_objects()
     {
-        if (!(Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator).Any(p => File.Exists(Path.Combine(p, "redis-server"))))
+        if (!(Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator).Any(p => System.IO.File.Exists(Path.Combine(p, "redis-server"))))
             Assert.Skip("redis-server is not installed (Debian: apt-get install redis-server).");
         var cancellation = TestContext.Current.CancellationToken;
         await using ClusterProcess cluster = await ClusterProcess.LaunchAsync(new ClusterOptions { Runtime = "hollow", Nodes = 2 });

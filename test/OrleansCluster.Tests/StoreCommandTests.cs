@@ -29,7 +29,7 @@ public sealed class StoreCommandTests : IDisposable
                 Resource = "pods",
                 Key = $"default/p{i}",
                 ExpectedRevision = 0,
-                Value = Encoding.UTF8.GetBytes($$"""{"kind":"Pod","apiVersion":"v1","metadata":{"name":"p{{i}}","namespace":"default"}}"""),
+                Value = Encoding.UTF8.GetBytes($$"""{"kind":"Pod","apiVersion":"v1","metadata":{"name":"p{{i}}","namespace":"default"} }"""),
                 Queue = new QueueChange("pending-pods", QueueAction.Enqueue),
             })],
             Cancellation);
@@ -60,7 +60,7 @@ public sealed class StoreCommandTests : IDisposable
             Assert.Matches(@"(?m)^pods\s+3\s", output);
             (code, output, _) = await RunAsync(null, "store", "export", "--data", Data("b"));
             Assert.Equal(0, code);
-            Assert.Equal(9, output.Split('\n').Length);
+            Assert.Equal(10, output.Split('\n').Length);
             (code, _, error) = await RunAsync(null, "store", "import", "--data", Data("b"), "--replace", file);
             Assert.Equal(1, code);
             Assert.Contains("in use by another process", error, StringComparison.Ordinal);
