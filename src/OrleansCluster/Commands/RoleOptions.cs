@@ -87,6 +87,7 @@ internal sealed class ClusterAddressOptions
 {
     private readonly Option<string> _redis = new("--redis") { Description = "Redis, in the syntax of StackExchange.Redis: HOST:PORT,..." };
     private readonly Option<FileInfo?> _password = new("--redis-password-file") { Description = "File with the password of Redis." };
+    private readonly Option<int> _minReplicas = new("--redis-min-replicas") { Description = "Replicas of Redis that must have a write before it is acknowledged.", DefaultValueFactory = _ => 0 };
     private readonly Option<string> _id = new("--cluster-id")
     {
         Description = "Name of the cluster; two on one Redis need two.",
@@ -101,6 +102,7 @@ internal sealed class ClusterAddressOptions
     public ClusterAddressOptions(bool gateways, bool required = true)
     {
         _redis.Required = !gateways && required;
+        _minReplicas.Validators.Add(result => RoleOptions.Range(result, 0, 16));
         if (gateways)
         {
             _gateways = new Option<DnsEndPoint[]>("--gateway")
@@ -118,6 +120,7 @@ internal sealed class ClusterAddressOptions
     {
         command.Options.Add(_redis);
         command.Options.Add(_password);
+        command.Options.Add(_minReplicas);
         command.Options.Add(_id);
         if (_gateways is not null)
             command.Options.Add(_gateways);
@@ -152,6 +155,7 @@ internal sealed class ClusterAddressOptions
             ClusterId = parsed.GetValue(_id) is { Length: > 0 } id ? id : ClusterAddress.DefaultClusterId,
             Redis = redis,
             RedisPasswordFile = file?.FullName ?? "",
+            RedisMinReplicas = parsed.GetValue(_minReplicas),
             Gateways = gateways ?? [],
         };
     }

@@ -31,6 +31,7 @@ internal static class StoreSetup
     {
         store.ConnectionString = cluster.Redis;
         store.PasswordFile = cluster.RedisPasswordFile;
+        store.MinReplicas = cluster.RedisMinReplicas;
         if (!string.Equals(cluster.ClusterId, ClusterAddress.DefaultClusterId, StringComparison.Ordinal))
             store.KeyPrefix = $"{store.KeyPrefix}.{cluster.ClusterId}";
     }

@@ -61,9 +61,11 @@ internal sealed class Attribution(ResourceLog log, History history, bool mayLose
             Mark(entry, writer);
         else if (FindByEffect(before, entry) is { } other)
             Mark(entry, other);
+        else if ((answered.Count == 0 && IsUnchanged(before, entry)) || FollowsOnUndone(chain, ref i, entry, answered))
+            return;
         else if (answered.Count == 0)
             Unexplained(before, entry);
-        else if (!FollowsOnUndone(chain, ref i, entry, answered[0]))
+        else
             Report(answered[0], before, entry);
     }
 
@@ -74,16 +76,19 @@ internal sealed class Attribution(ResourceLog log, History history, bool mayLose
             && (o.Outcome == Outcome.Unknown || o.Answer?.Revision > entry.Revision) && Fits(o, before, entry));
 
     /// <summary>The first change of an epoch may follow on changes that the change of epoch has undone.</summary>
-    private bool FollowsOnUndone(List<Entry> chain, ref int i, Entry entry, Operation writer)
+    private bool FollowsOnUndone(List<Entry> chain, ref int i, Entry entry, List<Operation> answered)
     {
         for (var k = i - 1; k >= 0 && log.EpochOf(chain[k].Revision) < log.EpochOf(entry.Revision) && (mayLose || !log.IsAcknowledged(chain[k])); k--)
         {
-            if (!Fits(writer, k == 0 ? null : chain[k - 1], entry))
+            var before = k == 0 ? null : chain[k - 1];
+            var writer = answered.Find(o => Fits(o, before, entry)) ?? FindByEffect(before, entry);
+            if (writer is null && !IsUnchanged(before, entry))
                 continue;
             foreach (var undone in chain.GetRange(k, i - k))
                 log.Undo(undone, mayLose);
             i = k;
-            Mark(entry, writer);
+            if (writer is not null)
+                Mark(entry, writer);
             return true;
         }
         return false;
@@ -95,8 +100,6 @@ internal sealed class Attribution(ResourceLog log, History history, bool mayLose
 
     private void Unexplained(Entry? before, Entry entry)
     {
-        if (IsUnchanged(before, entry))
-            return;
         var candidates = _writes[entry.Key].Where(o => o.Outcome != Outcome.Ok && o.Verb != Verb.Delete && Fits(o, before, entry)).ToList();
         if (candidates.Find(o => o.Outcome == Outcome.Unknown) is { } twice)
             verdict.Add(Rule.Unexplained, $"{log.Resource}: {entry} is a second effect of {twice}");

@@ -16,6 +16,12 @@ internal enum FaultKind
 
     /// <summary>All packets to and from its ports are dropped for seconds.</summary>
     CutOff,
+
+    /// <summary>The master of Redis dies and its replica takes over.</summary>
+    FailOver,
+
+    /// <summary>The same, and the replica lacks the last writes because it was cut off before.</summary>
+    FailOverLosing,
 }
 
 /// <summary>One fault: what is done to which process, and for how long.</summary>
@@ -75,7 +81,7 @@ internal sealed class FaultMaker(FaultCluster cluster, int seed, Action<string> 
         var faults = new List<Fault>();
         foreach (var pool in (IReadOnlyList<RoleProcess>[])[cluster.Silos, cluster.ApiServers, cluster.Kubelets, [cluster.Redis]])
         {
-            foreach (var kind in Enum.GetValues<FaultKind>())
+            foreach (var kind in (FaultKind[])[FaultKind.Kill, FaultKind.Pause, FaultKind.Restart, FaultKind.CutOff])
             {
                 var victim = pool[_random.Next(pool.Count)];
                 if (kind != FaultKind.CutOff || (victim.Ports.Count > 0 && PacketFilter.IsAvailable))
@@ -85,6 +91,18 @@ internal sealed class FaultMaker(FaultCluster cluster, int seed, Action<string> 
         var order = faults.ToArray();
         _random.Shuffle(order);
         return order;
+    }
+
+    /// <summary>Failovers of Redis, with a kill of each other sort of process in between.</summary>
+    /// <param name="losing">Whether the replica lacks the last writes.</param>
+    public IReadOnlyList<Fault> FailOvers(bool losing)
+    {
+        var failOver = new Fault(losing ? FaultKind.FailOverLosing : FaultKind.FailOver, cluster.Redis.Name, TimeSpan.FromMilliseconds(_random.Next(300, 1500)));
+        return
+        [
+            failOver, new Fault(FaultKind.Kill, cluster.Silos[_random.Next(cluster.Silos.Count)].Name, Duration(FaultKind.Kill)),
+            failOver, new Fault(FaultKind.Kill, cluster.ApiServers[_random.Next(cluster.ApiServers.Count)].Name, Duration(FaultKind.Kill)),
+        ];
     }
 
     /// <summary>Any fault.</summary>
@@ -121,6 +139,9 @@ internal sealed class FaultMaker(FaultCluster cluster, int seed, Action<string> 
                 await victim.StopAsync(StopLimit);
                 await Task.Delay(fault.Duration);
                 victim.Start();
+                break;
+            case FaultKind.FailOver or FaultKind.FailOverLosing:
+                await cluster.Sentinels!.FailOverAsync(fault.Kind == FaultKind.FailOverLosing, fault.Duration);
                 break;
             case FaultKind.Pause:
                 victim.Pause();

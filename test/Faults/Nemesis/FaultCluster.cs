@@ -14,14 +14,16 @@ internal sealed class FaultCluster : IAsyncDisposable
     private readonly List<HttpClient> _clients = [];
     private readonly List<(string Name, int Port)> _apiPorts = [];
 
-    private FaultCluster(int silos, int apiServers, int kubelets)
+    private FaultCluster(int silos, int apiServers, int kubelets, int? minReplicas)
     {
+        if (minReplicas is not null)
+            Sentinels = new SentinelSet(Folder("redis"));
         var redisPort = RoleProcess.FreePort();
-        var store = Directory.CreateDirectory(Path.Combine(_data, "redis")).FullName;
-        Redis = new RoleProcess(
-            "redis", "redis-server",
-            ["--port", $"{redisPort}", "--bind", "127.0.0.1", "--dir", store, "--appendonly", "yes", "--appendfsync", "always", "--save", ""], [redisPort]);
-        string[] cluster = ["--redis", $"127.0.0.1:{redisPort}", "--cluster-id", $"faults-{redisPort}"];
+        Redis = Sentinels?.First ?? RedisServer("redis", redisPort, Folder("redis"));
+        string[] cluster =
+        [
+            "--redis", Sentinels?.Address ?? $"127.0.0.1:{redisPort}", "--cluster-id", $"faults-{redisPort}", "--redis-min-replicas", $"{minReplicas ?? 0}",
+        ];
         for (var i = 1; i <= silos; i++)
         {
             int siloPort = RoleProcess.FreePort(), gateway = RoleProcess.FreePort();
@@ -54,18 +56,28 @@ internal sealed class FaultCluster : IAsyncDisposable
 
     public List<RoleProcess> Kubelets { get; } = [];
 
-    public IEnumerable<RoleProcess> All => [Redis, .. Silos, .. ApiServers, .. Kubelets];
+    /// <summary>Redis with a replica and sentinels, or null for one Redis alone.</summary>
+    public SentinelSet? Sentinels { get; }
+
+    public IEnumerable<RoleProcess> All => [.. Sentinels?.All ?? [Redis], .. Silos, .. ApiServers, .. Kubelets];
 
     public IReadOnlyList<ApiEndpoint> Endpoints { get; private set; } = [];
 
-    public static async Task<FaultCluster> StartAsync(int silos = 2, int apiServers = 2, int kubelets = 3)
+    /// <param name="silos">Silos.</param>
+    /// <param name="apiServers">API servers.</param>
+    /// <param name="kubelets">Node agents, one node each.</param>
+    /// <param name="minReplicas">Null: one Redis alone. A number: Redis with a replica and sentinels, and so many replicas asked for every write.</param>
+    public static async Task<FaultCluster> StartAsync(int silos = 2, int apiServers = 2, int kubelets = 3, int? minReplicas = null)
     {
-        var cluster = new FaultCluster(silos, apiServers, kubelets);
+        var cluster = new FaultCluster(silos, apiServers, kubelets, minReplicas);
         try
         {
             (await Command.RunAsync(Repository.Executable, ["pki", "init", "--data", cluster.Folder("control")])).OrFail();
-            cluster.Redis.Start();
-            foreach (var role in cluster.All.Skip(1))
+            if (cluster.Sentinels is { } sentinels)
+                await sentinels.StartAsync();
+            else
+                cluster.Redis.Start();
+            foreach (var role in (RoleProcess[])[.. cluster.Silos, .. cluster.ApiServers, .. cluster.Kubelets])
                 role.Start();
             await cluster.WaitReadyAsync();
             return cluster;
@@ -123,6 +135,10 @@ internal sealed class FaultCluster : IAsyncDisposable
             await role.DisposeAsync();
         Directory.Delete(_data, recursive: true);
     }
+
+    /// <summary>A Redis with the settings that the project ships.</summary>
+    public static RoleProcess RedisServer(string name, int port, string folder, params string[] more) => new(
+        name, "redis-server", ["--port", $"{port}", "--bind", "127.0.0.1", "--dir", folder, "--appendonly", "yes", "--appendfsync", "always", "--save", "", .. more], [port]);
 
     private static RoleProcess Role(string name, string[] arguments, params int[] ports) =>
         new(name, Repository.Executable, [.. arguments, "--log-level", "Warning"], ports);

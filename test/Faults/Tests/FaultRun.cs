@@ -20,7 +20,8 @@ internal sealed class FaultRun(FaultCluster cluster, int seed, Action<string> lo
 
     /// <summary>Runs faults for some time and returns what the checker says.</summary>
     /// <param name="faults">Yields what the nemesis does; it ends the run when it ends.</param>
-    public async Task<Verdict> RunAsync(Func<FaultMaker, IEnumerable<Fault[]>> faults)
+    /// <param name="mayLose">True: a change of epoch may lose acknowledged writes.</param>
+    public async Task<Verdict> RunAsync(Func<FaultMaker, IEnumerable<Fault[]>> faults, bool mayLose)
     {
         var began = Stopwatch.GetTimestamp();
         void Say(string text) => log(string.Create(CultureInfo.InvariantCulture, $"[{Stopwatch.GetElapsedTime(began).TotalSeconds,6:0.0} s, {History.Operations.Count} operations] {text}"));
@@ -53,13 +54,13 @@ internal sealed class FaultRun(FaultCluster cluster, int seed, Action<string> lo
         await FinishAsync(workload);
         await endFollowers.CancelAsync();
         await Task.WhenAll(followers);
-        var verdict = HistoryChecker.Check(History);
+        var verdict = HistoryChecker.Check(History, mayLose);
         ClusterRules.Check(History, verdict);
         Say(verdict.ToString());
         Say(
             $"{History.Operations.Count(o => o.Outcome == Outcome.Ok)} ok, {History.Operations.Count(o => o.Outcome == Outcome.Failed)} refused, "
             + $"{History.Operations.Count(o => o.Outcome == Outcome.Unknown)} unknown; {workload.Followers.Sum(f => f.Relists)} lists and "
-            + $"{workload.Followers.Sum(f => f.Observer.Steps.Count(s => s.Stream is not null))} streams of {workload.Followers.Count} followers; {verdict.RolledBack.Count} undone unacknowledged");
+            + $"{workload.Followers.Sum(f => f.Observer.Steps.Count(s => s.Stream is not null))} streams of {workload.Followers.Count} followers; {verdict.RolledBack.Count} undone unacknowledged, {verdict.LostByPermission.Count} lost by permission");
         if (verdict.Violations.Count > 0)
             Keep(Say);
         return verdict;

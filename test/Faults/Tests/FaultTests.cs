@@ -21,6 +21,18 @@ public sealed class FaultTests
         await RunAsync(seed, maker => maker.EveryKind().Select(f => (Fault[])[f]));
     }
 
+    /// <summary>A replica has every acknowledged write, so that a failover loses none.</summary>
+    [Fact]
+    [Trait("Category", "Long")]
+    public async Task A_failover_of_Redis_loses_nothing_where_a_replica_must_confirm() =>
+        await RunAsync(Seeds.New(), maker => maker.FailOvers(losing: false).Select(f => (Fault[])[f]), minReplicas: 1);
+
+    /// <summary>The replica lacks a tail: what was acknowledged in it may be gone, but nobody sees two histories, and everything goes on in a new epoch.</summary>
+    [Fact]
+    [Trait("Category", "Long")]
+    public async Task A_failover_that_loses_a_tail_begins_a_new_history_for_everybody() =>
+        await RunAsync(Seeds.New(), maker => maker.FailOvers(losing: true).Select(f => (Fault[])[f]), minReplicas: 0);
+
     [Fact]
     [Trait("Category", "Long")]
     public async Task Faults_of_all_kinds_alone_and_together_are_survived_for_a_long_time()
@@ -47,12 +59,12 @@ public sealed class FaultTests
         }
     }
 
-    private static async Task<IReadOnlyList<Fault>> RunAsync(int seed, Func<FaultMaker, IEnumerable<Fault[]>> faults)
+    private static async Task<IReadOnlyList<Fault>> RunAsync(int seed, Func<FaultMaker, IEnumerable<Fault[]>> faults, int? minReplicas = null)
     {
         Say($"seed {seed} (FAULTS_SEED={seed} replays its decisions)");
-        await using var cluster = await FaultCluster.StartAsync();
+        await using var cluster = await FaultCluster.StartAsync(minReplicas: minReplicas);
         var run = new FaultRun(cluster, seed, Say);
-        var verdict = await run.RunAsync(faults);
+        var verdict = await run.RunAsync(faults, mayLose: minReplicas == 0);
         Say($"{Count(run.Faults)}");
         Assert.True(verdict.Violations.Count == 0, $"seed {seed}: {verdict}");
         Assert.True(run.Faults.Count > 0, "Nothing was done to the cluster.");

@@ -21,6 +21,9 @@ internal sealed record ClusterAddress
     /// <summary>File with Redis' password, or the empty string.</summary>
     public string RedisPasswordFile { get; init; } = "";
 
+    /// <summary>Replicas of Redis that must have a write before it is acknowledged.</summary>
+    public int RedisMinReplicas { get; init; }
+
     /// <summary>Gateways of silos, where there is no <see cref="Redis"/>. Names are looked up anew at every refresh: a container keeps its name, not its address.</summary>
     public IReadOnlyList<DnsEndPoint> Gateways { get; init; } = [];
 
