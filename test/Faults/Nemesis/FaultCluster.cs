@@ -100,14 +100,32 @@ internal sealed class FaultCluster : IAsyncDisposable
             File.WriteAllLines(Path.Combine(folder, role.Name + ".log"), role.Log);
     }
 
-    public async Task WaitReadyAsync()
+    /// <summary>
+    /// What a service manager or the container engine does with `restart: always`: starts again what has ended by itself. A role that finds no Redis at its
+    /// start says so and ends.
+    /// </summary>
+    public async Task SuperviseAsync(Action<string> log, CancellationToken cancellation)
+    {
+        while (!cancellation.IsCancellationRequested)
+        {
+            foreach (var role in All.Where(r => r is { IsWanted: true, IsRunning: false }))
+            {
+                log($"{role.Name} has ended by itself and is started again: {role.Tail(1)}");
+                role.Start();
+            }
+            await Task.Delay(500, cancellation).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+    }
+
+    /// <param name="mayEnd">True while somebody starts again what ends.</param>
+    public async Task WaitReadyAsync(bool mayEnd = false)
     {
         var control = Folder("control");
         await Eventually.TrueAsync(
             "every API server is ready",
             async cancellation =>
             {
-                if (All.FirstOrDefault(r => !r.IsRunning) is { } ended)
+                if (!mayEnd && All.FirstOrDefault(r => !r.IsRunning) is { } ended)
                     throw new GiveUpException($"{ended.Name} has ended.\n{ended.Tail()}");
                 if (!File.Exists(Path.Combine(control, "token")))
                     return false;

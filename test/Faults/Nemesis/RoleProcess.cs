@@ -29,6 +29,9 @@ internal sealed class RoleProcess(string name, string program, IReadOnlyList<str
 
     public int Starts { get; private set; }
 
+    /// <summary>It was started and nobody has ended it: if it does not run, it has ended by itself.</summary>
+    public bool IsWanted { get; private set; }
+
     public IEnumerable<string> Log => _log;
 
     public static int FreePort()
@@ -43,6 +46,8 @@ internal sealed class RoleProcess(string name, string program, IReadOnlyList<str
         if (IsRunning)
             throw new InvalidOperationException($"{name} already runs.");
         Starts++;
+        IsWanted = true;
+        _process?.Dispose();
         Note($"----- start {Starts}: {string.Join(' ', arguments)}");
         _process = Command.Start(program, arguments);
         _process.StandardInput.Close();
@@ -78,6 +83,7 @@ internal sealed class RoleProcess(string name, string program, IReadOnlyList<str
 
     private async Task EndAsync(int signal, TimeSpan limit)
     {
+        IsWanted = false;
         if (_process is not { } process)
             return;
         Signal(signal);

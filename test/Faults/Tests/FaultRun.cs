@@ -29,6 +29,8 @@ internal sealed class FaultRun(FaultCluster cluster, int seed, Action<string> lo
         await workload.PrepareAsync(CancellationToken.None);
         using var endFollowers = new CancellationTokenSource();
         using var endClients = new CancellationTokenSource();
+        using var endSupervisor = new CancellationTokenSource();
+        var supervisor = cluster.SuperviseAsync(Say, endSupervisor.Token);
         var followers = workload.Follow(endFollowers.Token);
         var clients = workload.RunAsync(Clients, endClients.Token);
         var maker = new FaultMaker(cluster, seed, Say);
@@ -48,10 +50,12 @@ internal sealed class FaultRun(FaultCluster cluster, int seed, Action<string> lo
             await clients;
         }
         Say("the clients have ended; waiting for peace");
-        await cluster.WaitReadyAsync();
+        await cluster.WaitReadyAsync(mayEnd: true);
         var unsettled = await SettleAsync();
         Say(unsettled.Length == 0 ? "all is quiet" : $"not quiet after {Settle.TotalSeconds:0} s: {unsettled}");
         await FinishAsync(workload);
+        await endSupervisor.CancelAsync();
+        await supervisor;
         await endFollowers.CancelAsync();
         await Task.WhenAll(followers);
         var verdict = HistoryChecker.Check(History, mayLose);
