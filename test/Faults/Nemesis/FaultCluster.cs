@@ -17,7 +17,7 @@ internal sealed class FaultCluster : IAsyncDisposable
     private FaultCluster(int silos, int apiServers, int kubelets, int? minReplicas)
     {
         if (minReplicas is not null)
-            Sentinels = new SentinelSet(Folder("redis"));
+            Sentinels = new SentinelSet(Folder("redis"), guarded: minReplicas > 0);
         var redisPort = RoleProcess.FreePort();
         Redis = Sentinels?.First ?? RedisServer("redis", redisPort, Folder("redis"));
         string[] cluster =

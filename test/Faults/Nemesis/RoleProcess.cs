@@ -41,7 +41,8 @@ internal sealed class RoleProcess(string name, string program, IReadOnlyList<str
         return ((IPEndPoint)listener.LocalEndpoint).Port;
     }
 
-    public void Start()
+    /// <param name="more">Arguments for this start only.</param>
+    public void Start(params IReadOnlyList<string> more)
     {
         if (IsRunning)
             throw new InvalidOperationException($"{name} already runs.");
@@ -49,7 +50,7 @@ internal sealed class RoleProcess(string name, string program, IReadOnlyList<str
         IsWanted = true;
         _process?.Dispose();
         Note($"----- start {Starts}: {string.Join(' ', arguments)}");
-        _process = Command.Start(program, arguments);
+        _process = Command.Start(program, [.. arguments, .. more]);
         _process.StandardInput.Close();
         _reading = Task.WhenAll(CollectAsync(_process.StandardOutput), CollectAsync(_process.StandardError));
     }

@@ -11,14 +11,25 @@ internal sealed class SentinelSet
     private readonly RoleProcess[] _sentinels;
     private readonly string _folder;
 
-    public SentinelSet(string folder)
+    private readonly bool _guarded;
+
+    /// <param name="folder">For their files.</param>
+    /// <param name="guarded">
+    /// True: a master without its replica takes no writes, as the project's documentation has it. A master that comes back from the dead believes itself
+    /// the master until the sentinels correct it; so guarded it can do no harm.
+    /// </param>
+    public SentinelSet(string folder, bool guarded)
     {
         _folder = folder;
+        _guarded = guarded;
+        string[] more = guarded
+            ? ["--repl-diskless-sync-delay", "0", "--min-replicas-to-write", "1", "--min-replicas-max-lag", "10"]
+            : ["--repl-diskless-sync-delay", "0"];
         int master = RoleProcess.FreePort(), replica = RoleProcess.FreePort();
         _servers =
         [
-            FaultCluster.RedisServer("redis-1", master, Sub("redis-1"), "--repl-diskless-sync-delay", "0"),
-            FaultCluster.RedisServer("redis-2", replica, Sub("redis-2"), "--repl-diskless-sync-delay", "0", "--replicaof", $"127.0.0.1 {master}"),
+            FaultCluster.RedisServer("redis-1", master, Sub("redis-1"), more),
+            FaultCluster.RedisServer("redis-2", replica, Sub("redis-2"), [.. more, "--replicaof", $"127.0.0.1 {master}"]),
         ];
         _sentinels = [.. Enumerable.Range(1, 3).Select(i => Sentinel(i, master))];
     }
@@ -60,7 +71,11 @@ internal sealed class SentinelSet
         }
         await master.KillAsync();
         await Eventually.GetAsync("the replica has taken over", _ => MasterAsync(), now => now == replica.Ports[0], Limit);
-        master.Start();
+        // Without that guard it is brought back as what it is to be.
+        if (_guarded)
+            master.Start();
+        else
+            master.Start("--replicaof", $"127.0.0.1 {replica.Ports[0]}");
         await ReplicatesAsync(replica);
     }
 
