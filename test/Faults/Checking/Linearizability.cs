@@ -107,14 +107,12 @@ internal sealed class Linearizability(ResourceLog log, Verdict verdict)
             Raise(_found, operation.Completed, entry?.Least ?? -1);
             return true;
         }
-        return false;
+        // What was seen before a failover undid it is in no window any more.
+        return log.Undone.Exists(e => e.Key == operation.Key && state(e));
     }
 
     private void CheckRead(Operation read)
     {
-        // Seen before a failover that undid it; nobody was told that it is durable.
-        if (read.Answer is { } undone && log.Undone.Contains(undone.Revision))
-            return;
         if (read.AnyState)
         {
             var entry = log.Keys.GetValueOrDefault(read.Key)?.Find(e => e.Version is not null && e.Revision == read.Answer?.Revision);

@@ -29,8 +29,8 @@ internal sealed class ResourceLog
 
     public Coverage Coverage { get; } = new();
 
-    /// <summary>Revisions of changes that a change of epoch has undone.</summary>
-    public HashSet<long> Undone { get; } = [];
+    /// <summary>Changes that a change of epoch has undone.</summary>
+    public List<Entry> Undone { get; } = [];
 
     public IReadOnlyList<Operation> Operations { get; private set; } = [];
 
@@ -82,7 +82,7 @@ internal sealed class ResourceLog
     {
         Keys[entry.Key].Remove(entry);
         _entries.Remove(entry.Position);
-        Undone.Add(entry.Revision);
+        Undone.Add(entry);
         if (IsAcknowledged(entry) && mayLose)
             _verdict.LostByPermission.Add($"{Resource} {entry}");
         else
