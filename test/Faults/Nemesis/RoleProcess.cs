@@ -16,6 +16,7 @@ internal sealed class RoleProcess(string name, string program, IReadOnlyList<str
     private const int SigContinue = 18;
     private const int SigStop = 19;
     private const int LogLines = 4000;
+    private static readonly ConcurrentDictionary<int, byte> GivenOut = new();
     private readonly ConcurrentQueue<string> _log = new();
     private Process? _process;
     private Task _reading = Task.CompletedTask;
@@ -34,11 +35,17 @@ internal sealed class RoleProcess(string name, string program, IReadOnlyList<str
 
     public IEnumerable<string> Log => _log;
 
+    /// <summary>A port that nobody uses and that was not given out before: what it was given to may not have started yet.</summary>
     public static int FreePort()
     {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
+        while (true)
+        {
+            using var listener = new TcpListener(IPAddress.Loopback, 0);
+            listener.Start();
+            var port = ((IPEndPoint)listener.LocalEndpoint).Port;
+            if (GivenOut.TryAdd(port, 0))
+                return port;
+        }
     }
 
     /// <param name="more">Arguments for this start only.</param>
