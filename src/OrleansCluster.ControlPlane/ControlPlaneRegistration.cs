@@ -29,7 +29,10 @@ public static class ControlPlaneRegistration
         services.AddSingleton<ControllerEvents>();
         services.AddHostedService(static provider => provider.GetRequiredService<ControllerEvents>());
 
-        services.AddSingleton<ObjectGrainServices>();
+        services.AddSingleton(new PauseWatch(TimeProvider.System));
+        services.AddHostedService(provider => provider.GetRequiredService<PauseWatch>());
+        services.AddSingleton(provider => ActivatorUtilities.CreateInstance<ObjectGrainServices>(
+            provider, (Func<bool>)(() => provider.GetRequiredService<PauseWatch>().HasJustResumed)));
         services.AddSingleton<CommitEffects>();
 
         // Admission, in the order it runs: existence of the namespace first, so that nothing is allocated for a write that cannot be.

@@ -43,6 +43,13 @@ public interface INodeObserver : IGrainObserver
     /// <summary>Takes a set of pods. Calls come one after another; the next waits for this one to return.</summary>
     [Alias("SyncPods")]
     Task SyncPodsAsync([Immutable] PodSync sync);
+
+    /// <summary>
+    /// The node's grain is leaving its silo and closes the session: connect anew at once instead of finding out by the next heartbeat. Politeness; it
+    /// may be missing.
+    /// </summary>
+    [Alias("SessionEnded"), OneWay]
+    Task SessionEndedAsync(string node, string sessionId);
 }
 
 /// <summary>Pods of a node.</summary>

@@ -139,6 +139,9 @@ public sealed record ObjectReply
     /// <summary>True if a deletion removed the object at once (rather than marked it).</summary>
     [Id(5)] public bool Removed { get; init; }
 
+    /// <summary>The request has not been looked at; it is to be sent again, and then is no repetition.</summary>
+    [Id(6)] public bool NotTried { get; init; }
+
     /// <summary>True for 2xx.</summary>
     public bool IsSuccess => Error is null;
 

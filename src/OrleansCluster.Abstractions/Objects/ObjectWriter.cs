@@ -52,7 +52,10 @@ public sealed class ObjectWriter(IGrainFactory grains, TimeProvider time, UserIn
         {
             try
             {
-                return await grains.GetGrain<IObjectGrain>(key.ToString()).ExecuteAsync(named, cancellationToken);
+                var reply = await grains.GetGrain<IObjectGrain>(key.ToString()).ExecuteAsync(named, cancellationToken);
+                if (!reply.NotTried || time.GetElapsedTime(started) > Patience)
+                    return reply;
+                await Task.Delay(Backoff(attempt), time, cancellationToken);
             }
             catch (Exception error) when (GrainCalls.IsUnavailable(error) && !cancellationToken.IsCancellationRequested)
             {

@@ -65,7 +65,7 @@ public sealed partial class NodeGrain(
     public override async Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
     {
         if (_session is { } session)
-            await session.DisposeAsync();
+            await session.CloseAsync();
     }
 
     /// <inheritdoc/>

@@ -53,6 +53,23 @@ internal sealed partial class NodeSession : IAsyncDisposable
         return session;
     }
 
+    /// <summary>Ends the session and tells the agent so, which then finds the node's grain at its new place.</summary>
+    public async Task CloseAsync()
+    {
+        var open = IsOpen;
+        await DisposeAsync();
+        if (!open)
+            return;
+        try
+        {
+            await _observer.SessionEndedAsync(_node, Id);
+        }
+        catch (Exception error) when (GrainCalls.IsUnavailable(error) || error is OrleansException)
+        {
+            Log.SendFailed(_logger, _node, error.Message);
+        }
+    }
+
     public async ValueTask DisposeAsync()
     {
         await _stop.CancelAsync();

@@ -81,6 +81,8 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
     {
         if (_definition is null)
             return Fail(StatusError.NoSuchPath());
+        if (services.HasJustResumed())
+            return Fail(StatusError.ServiceUnavailable("the silo was paused")) with { NotTried = true };
         if (request.Repeated)
         {
             if (_answered.Find(request.RequestId) is { } known)

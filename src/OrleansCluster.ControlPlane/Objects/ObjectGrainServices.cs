@@ -7,8 +7,11 @@ namespace OrleansCluster.ControlPlane.Objects;
 
 /// <summary>What every object grain of a silo shares.</summary>
 public sealed class ObjectGrainServices(
-    ResourceRegistry registry, IObjectStore store, AdmissionChain admission, CommitEffects effects, TimeProvider time)
+    ResourceRegistry registry, IObjectStore store, AdmissionChain admission, CommitEffects effects, TimeProvider time, Func<bool>? hasJustResumed = null)
 {
+    /// <summary>True while requests may lie here that their callers have given up (<see cref="PauseWatch"/>).</summary>
+    internal bool HasJustResumed() => hasJustResumed?.Invoke() ?? false;
+
     /// <summary>The resources.</summary>
     public ResourceRegistry Registry { get; } = registry;
 

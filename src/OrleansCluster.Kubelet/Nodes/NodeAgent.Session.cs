@@ -44,7 +44,8 @@ internal sealed partial class NodeAgent
         await WriteNodeStatusAsync(force: true, cancellationToken);
         var sessionId = NodeRequests.NewUid(_services.Random).ToString();
         _sessionId = sessionId;
-        var connection = await _services.ControlPlane.ConnectAsync(Name, sessionId, new Observer(this, sessionId), cancellationToken);
+        var observer = new Observer(this, sessionId);
+        var connection = await _services.ControlPlane.ConnectAsync(Name, sessionId, observer, cancellationToken);
         try
         {
             IsConnected = true;
@@ -52,7 +53,11 @@ internal sealed partial class NodeAgent
             connected();
             while (true)
             {
-                await Task.Delay(connection.HeartbeatInterval, _services.Time, cancellationToken);
+                await observer.Ended.WaitAsync(connection.HeartbeatInterval, _services.Time, cancellationToken)
+                    .ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                cancellationToken.ThrowIfCancellationRequested();
+                if (observer.Ended.IsCompleted)
+                    return "the node's grain moves to another silo";
                 if (!await _services.ControlPlane.HeartbeatAsync(Name, sessionId, cancellationToken))
                     return "the session is not known any more";
             }
@@ -162,6 +167,17 @@ internal sealed partial class NodeAgent
 
     private sealed class Observer(NodeAgent agent, string sessionId) : INodeObserver
     {
+        private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+        public Task Ended => _ended.Task;
+
+        public Task SessionEndedAsync(string node, string ended)
+        {
+            if (node == agent.Name && ended == sessionId)
+                _ended.TrySetResult();
+            return Task.CompletedTask;
+        }
+
         public Task SyncPodsAsync(PodSync sync)
         {
             if (sync.Node == agent.Name && agent._sessionId == sessionId)

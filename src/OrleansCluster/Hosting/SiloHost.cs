@@ -48,6 +48,9 @@ internal sealed record SiloHostOptions
 /// <summary>`orleanscluster silo`: grains, controllers and a scheduler worker; no HTTP. Any number of them are one control plane.</summary>
 internal static class SiloHost
 {
+    /// <summary>SIGTERM to exit, at most. Below the 10 s after which container engines kill.</summary>
+    private static readonly TimeSpan ShutdownTimeout = TimeSpan.FromSeconds(9);
+
     /// <summary>Builds the host.</summary>
     /// <exception cref="Commands.StartException">The advertised name has no address.</exception>
     public static IHost Build(SiloHostOptions options)
@@ -55,6 +58,8 @@ internal static class SiloHost
         var advertised = SiloSetup.Resolve(options.Advertise);
         var builder = HostSetup.CreateBuilder();
         var pki = builder.AddBasics(options.DataDirectory, options.LogLevel, options.Time);
+        // Hand-over takes longer than the end of a cluster in one process, after which nobody is left to take over.
+        builder.Services.Configure<HostOptions>(host => host.ShutdownTimeout = ShutdownTimeout);
         // For programs of this machine's operator on the client SDK.
         pki.ClientCertificate(ClusterClientOptions.CertificateName, MemberCertificates.Group);
         builder.Services.AddSharedStore(options.Cluster);

@@ -1,0 +1,250 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Net;
+using System.Text;
+using System.Text.Json.Nodes;
+using OrleansCluster.EndToEnd.Harness;
+using OrleansCluster.Faults.Nemesis;
+using OrleansCluster.Faults.Workloads;
+
+namespace OrleansCluster.Faults.Tests;
+
+/// <summary>What a cluster of processes does by itself when one of them, or all of a kind, end; the figures of docs/operations.md are said here.</summary>
+public sealed class FailoverTests
+{
+    private const string ConfigMaps = "api/v1/namespaces/default/configmaps";
+    private const string Pods = "api/v1/namespaces/default/pods";
+    private const string Controllers = "api/v1/namespaces/default/replicationcontrollers";
+
+    private static CancellationToken Cancellation => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task A_killed_silo_is_replaced_within_seconds_and_a_rolling_restart_fails_no_request()
+    {
+        await using var cluster = await FaultCluster.StartAsync(silos: 2, apiServers: 2, kubelets: 2);
+        await SendAsync(cluster, HttpMethod.Post, Controllers, Replicas("web", 4));
+        await RunningAsync(cluster, 4);
+
+        // kill -9 of a silo.
+        await using (var load = new Load(cluster.Endpoints, workers: 4))
+        {
+            await load.UntilAsync(200);
+            await cluster.Silos[0].KillAsync();
+            await load.UntilAsync(load.Answered + 200);
+            await load.StopAsync();
+            Say($"kill -9 of a silo: the slowest request took {load.Slowest.TotalSeconds:0.0} s");
+            Assert.Empty(load.Failures);
+            Assert.True(load.Slowest < TimeSpan.FromSeconds(20), $"a request took {load.Slowest}");
+        }
+        cluster.Silos[0].Start();
+        await cluster.WaitReadyAsync();
+        var before = await PodNamesAsync(cluster);
+
+        // SIGTERM and start of every silo and every API server, one after the other.
+        await using (var load = new Load(cluster.Endpoints, workers: 4))
+        {
+            await load.UntilAsync(100);
+            foreach (var role in cluster.Silos.Concat(cluster.ApiServers))
+            {
+                await role.StopAsync(TimeSpan.FromSeconds(20));
+                await load.UntilAsync(load.Answered + 50);
+                role.Start();
+                await cluster.WaitReadyAsync();
+                await load.UntilAsync(load.Answered + 50);
+            }
+            await load.StopAsync();
+            Say($"rolling restart: {load.Answered} requests, the slowest took {load.Slowest.TotalSeconds:0.0} s");
+            Assert.Empty(load.Failures);
+        }
+        Assert.Equal(before, await PodNamesAsync(cluster));
+    }
+
+    [Fact]
+    [Trait("Category", "Long")]
+    public async Task Without_API_servers_the_cluster_goes_on_and_on_return_they_serve_what_is()
+    {
+        await using var cluster = await FaultCluster.StartAsync(silos: 2, apiServers: 2, kubelets: 3);
+        await SendAsync(cluster, HttpMethod.Post, Controllers, Replicas("web", 6));
+        await RunningAsync(cluster, 6);
+        // Accepted at the last moment, not scheduled yet.
+        await SendAsync(cluster, HttpMethod.Patch, $"{Controllers}/web/scale", new JsonObject { ["spec"] = new JsonObject { ["replicas"] = 9 } });
+        foreach (var server in cluster.ApiServers)
+            await server.KillAsync();
+        var lost = cluster.Kubelets[0];
+        await lost.KillAsync();
+
+        // Grace period 5 s, eviction delay 3 s: long past, nothing can be asked meanwhile.
+        await Task.Delay(TimeSpan.FromSeconds(20), Cancellation);
+        foreach (var server in cluster.ApiServers)
+            server.Start();
+        await Eventually.TrueAsync("an API server answers", async token => (await cluster.Endpoints[0].Http.GetAsync(new Uri("readyz", UriKind.Relative), token)).IsSuccessStatusCode);
+        var pods = (await GetAsync(cluster, Pods))["items"]!.AsArray();
+        var alive = pods.Where(p => p!["metadata"]!["deletionTimestamp"] is null).ToArray();
+        Assert.Equal(9, alive.Length);
+        Assert.All(alive, p => Assert.Equal("Running", (string?)p!["status"]!["phase"]));
+        Assert.All(alive, p => Assert.NotEqual("node-1", (string?)p!["spec"]!["nodeName"]));
+    }
+
+    [Fact]
+    [Trait("Category", "Long")]
+    public async Task After_a_kill_of_everything_the_cluster_is_back_within_seconds()
+    {
+        await using var cluster = await FaultCluster.StartAsync(silos: 2, apiServers: 1, kubelets: 1);
+        await SendAsync(cluster, HttpMethod.Post, ConfigMaps, new JsonObject { ["metadata"] = new JsonObject { ["name"] = "kept" } });
+        foreach (var role in cluster.All)
+            await role.KillAsync();
+        var begin = Stopwatch.GetTimestamp();
+        foreach (var role in cluster.All)
+            role.Start();
+        await cluster.WaitReadyAsync();
+        await SendAsync(cluster, HttpMethod.Patch, $"{ConfigMaps}/kept", new JsonObject { ["data"] = new JsonObject { ["a"] = "b" } });
+        var took = Stopwatch.GetElapsedTime(begin);
+        Say($"kill -9 of everything: a write was accepted {took.TotalSeconds:0.0} s after the start");
+        Assert.True(took < TimeSpan.FromSeconds(40), $"it took {took}");
+    }
+
+    [Fact]
+    [Trait("Category", "Long")]
+    public async Task One_of_two_silos_comes_back_alone_after_a_kill_of_both()
+    {
+        await using var cluster = await FaultCluster.StartAsync(silos: 2, apiServers: 1, kubelets: 1);
+        foreach (var silo in cluster.Silos)
+            await silo.KillAsync();
+        var begin = Stopwatch.GetTimestamp();
+        cluster.Silos[0].Start(); // The other's row says Active, and nobody but this one is there to vote.
+        await SendAsync(cluster, HttpMethod.Post, ConfigMaps, new JsonObject { ["metadata"] = new JsonObject { ["name"] = "alone" } }, patience: TimeSpan.FromSeconds(60));
+        Say($"one silo alone took a write {Stopwatch.GetElapsedTime(begin).TotalSeconds:0.0} s after its start");
+        cluster.Silos[1].Start();
+    }
+
+    private static void Say(string text) => TestContext.Current.TestOutputHelper?.WriteLine(text);
+
+    private static JsonObject Replicas(string name, int replicas) => (JsonObject)JsonNode.Parse($$"""
+        {"metadata":{"name":"{{name}}"},"spec":{"replicas":{{replicas}},"selector":{"app":"{{name}}"},"template":{"metadata":{"labels":{"app":"{{name}}"}},
+        "spec":{"containers":[{"name":"c","image":"busybox"}]}}}}
+        """)!;
+
+    private static Task RunningAsync(FaultCluster cluster, int count) => Eventually.TrueAsync($"{count} pods run", async _ =>
+    {
+        var pods = (await GetAsync(cluster, Pods))["items"]!.AsArray();
+        return pods.Count == count && pods.All(p => (string?)p!["status"]?["phase"] == "Running");
+    });
+
+    private static async Task<string[]> PodNamesAsync(FaultCluster cluster) =>
+        [.. (await GetAsync(cluster, Pods))["items"]!.AsArray().Select(p => (string)p!["metadata"]!["name"]!).Order(StringComparer.Ordinal)];
+
+    private static async Task<JsonObject> GetAsync(FaultCluster cluster, string path)
+    {
+        using var response = await cluster.Endpoints[0].Http.GetAsync(new Uri(path, UriKind.Relative), Cancellation);
+        return (JsonObject)JsonNode.Parse(await response.Content.ReadAsStringAsync(Cancellation))!;
+    }
+
+    private static Task SendAsync(FaultCluster cluster, HttpMethod method, string path, JsonObject body, TimeSpan? patience = null) =>
+        Eventually.TrueAsync($"{method} {path} is accepted", async token =>
+        {
+            using var request = Request(method, path, body);
+            using var response = await cluster.Endpoints[0].Http.SendAsync(request, token);
+            return response.IsSuccessStatusCode ? true : throw new InvalidOperationException(await response.Content.ReadAsStringAsync(token));
+        }, patience);
+
+    private static HttpRequestMessage Request(HttpMethod method, string path, JsonNode? body) => new(method, new Uri(path, UriKind.Relative))
+    {
+        Content = body is null
+            ? null
+            : new StringContent(
+                body.ToJsonString(), Encoding.UTF8, method != HttpMethod.Patch ? "application/json" : body is JsonArray ? "application/json-patch+json" : "application/merge-patch+json"),
+    };
+
+    /// <summary>Clients that create, patch, read and delete objects of their own. One that finds no server at an address goes to the next, as behind any load balancer.</summary>
+    private sealed class Load : IAsyncDisposable
+    {
+        private readonly CancellationTokenSource _stop = CancellationTokenSource.CreateLinkedTokenSource(Cancellation);
+        private readonly IReadOnlyList<ApiEndpoint> _servers;
+        private readonly Task[] _workers;
+        private int _answered;
+        private long _slowest;
+
+        public Load(IReadOnlyList<ApiEndpoint> servers, int workers)
+        {
+            _servers = servers;
+            _workers = [.. Enumerable.Range(0, workers).Select(i => Task.Run(() => WorkAsync(i), Cancellation))];
+        }
+
+        public ConcurrentQueue<string> Failures { get; } = [];
+
+        public int Answered => Volatile.Read(ref _answered);
+
+        public TimeSpan Slowest => TimeSpan.FromTicks(Volatile.Read(ref _slowest));
+
+        public Task UntilAsync(int requests) =>
+            Eventually.TrueAsync($"{requests} requests are answered", _ => Task.FromResult(Answered >= requests), TimeSpan.FromSeconds(120));
+
+        public async Task StopAsync()
+        {
+            await _stop.CancelAsync();
+            await Task.WhenAll(_workers);
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            await StopAsync();
+            _stop.Dispose();
+        }
+
+        private async Task WorkAsync(int number)
+        {
+            var name = $"load-{number}";
+            var one = $"{ConfigMaps}/{name}";
+            var server = number;
+            for (var i = 0; !_stop.IsCancellationRequested; i++)
+            {
+                await TryAsync(HttpMethod.Post, ConfigMaps, new JsonObject { ["metadata"] = new JsonObject { ["name"] = name } });
+                await TryAsync(HttpMethod.Patch, one, new JsonObject { ["data"] = new JsonObject { ["a"] = $"{i}" } });
+                await TryAsync(HttpMethod.Patch, one, new JsonArray(
+                    new JsonObject { ["op"] = "move", ["from"] = "/data/a", ["path"] = "/data/b" }, new JsonObject { ["op"] = "add", ["path"] = "/data/a", ["value"] = "x" }));
+                var seen = await TryAsync(HttpMethod.Get, one, null);
+                if (seen is not null && (string?)JsonNode.Parse(seen)!["data"]?["b"] != $"{i}")
+                    Failures.Enqueue($"{one} is not what was acknowledged: {seen}");
+                await TryAsync(HttpMethod.Delete, one, null);
+            }
+
+            async Task<string?> TryAsync(HttpMethod method, string path, JsonNode? body)
+            {
+                var begin = Stopwatch.GetTimestamp();
+                try
+                {
+                    while (true)
+                    {
+                        try
+                        {
+                            using var request = Request(method, path, body);
+                            using var response = await _servers[server % _servers.Count].Http.SendAsync(request, Cancellation);
+                            var text = await response.Content.ReadAsStringAsync(Cancellation);
+                            if (response.IsSuccessStatusCode)
+                                return text;
+                            Failures.Enqueue($"{method} {path}: {(int)response.StatusCode} {text}");
+                            return null;
+                        }
+                        catch (HttpRequestException error) when (error.HttpRequestError == HttpRequestError.ConnectionError)
+                        {
+                            server++; // Nothing has been sent.
+                            await Task.Delay(50, Cancellation);
+                        }
+                        catch (HttpRequestException error)
+                        {
+                            Failures.Enqueue($"{method} {path}: {error.HttpRequestError} {error.Message}");
+                            return null;
+                        }
+                    }
+                }
+                finally
+                {
+                    Interlocked.Increment(ref _answered);
+                    var took = Stopwatch.GetElapsedTime(begin).Ticks;
+                    for (var known = Volatile.Read(ref _slowest); took > known; known = Volatile.Read(ref _slowest))
+                        Interlocked.CompareExchange(ref _slowest, took, known);
+                }
+            }
+        }
+    }
+}
