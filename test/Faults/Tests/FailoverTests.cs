@@ -1,6 +1,5 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
-using System.Net;
 using System.Text;
 using System.Text.Json.Nodes;
 using OrleansCluster.EndToEnd.Harness;
@@ -33,7 +32,7 @@ public sealed class FailoverTests
             await load.UntilAsync(load.Answered + 200);
             await load.StopAsync();
             Say($"kill -9 of a silo: the slowest request took {load.Slowest.TotalSeconds:0.0} s");
-            Assert.Empty(load.Failures);
+            Assert.True(load.Failures.IsEmpty, string.Join('\n', load.Failures.Take(5)));
             Assert.True(load.Slowest < TimeSpan.FromSeconds(20), $"a request took {load.Slowest}");
         }
         cluster.Silos[0].Start();
@@ -54,7 +53,7 @@ public sealed class FailoverTests
             }
             await load.StopAsync();
             Say($"rolling restart: {load.Answered} requests, the slowest took {load.Slowest.TotalSeconds:0.0} s");
-            Assert.Empty(load.Failures);
+            Assert.True(load.Failures.IsEmpty, string.Join('\n', load.Failures.Take(5)));
         }
         Assert.Equal(before, await PodNamesAsync(cluster));
     }
@@ -120,8 +119,8 @@ public sealed class FailoverTests
     private static void Say(string text) => TestContext.Current.TestOutputHelper?.WriteLine(text);
 
     private static JsonObject Replicas(string name, int replicas) => (JsonObject)JsonNode.Parse($$"""
-        {"metadata":{"name":"{{name}}"},"spec":{"replicas":{{replicas}},"selector":{"app":"{{name}}"},"template":{"metadata":{"labels":{"app":"{{name}}"}},
-        "spec":{"containers":[{"name":"c","image":"busybox"}]}}}}
+        {"metadata":{"name":"{{name}}"},"spec":{"replicas":{{replicas}},"selector":{"app":"{{name}}"},"template":{"metadata":{"labels":{"app":"{{name}}"} },
+        "spec":{"containers":[{"name":"c","image":"busybox"}]} } } }
         """)!;
 
     private static Task RunningAsync(FaultCluster cluster, int count) => Eventually.TrueAsync($"{count} pods run", async _ =>

@@ -76,7 +76,13 @@ internal static class SiloSetup
             membership.DefunctSiloExpiration = TimeSpan.FromHours(1);
             membership.DefunctSiloCleanupPeriod = TimeSpan.FromMinutes(10);
         });
-        silo.Configure<SiloMessagingOptions>(messaging => messaging.ResponseTimeout = messaging.SystemResponseTimeout = TimeSpan.FromSeconds(5));
+        silo.Configure<SiloMessagingOptions>(messaging =>
+        {
+            messaging.ResponseTimeout = messaging.SystemResponseTimeout = TimeSpan.FromSeconds(5);
+            // At a polite end clients are told to use other gateways, and get the answers that are under way, before the connections go. Without it (Orleans'
+            // default) they wait for answers that were given, until their time-out.
+            messaging.ClientGatewayShutdownNotificationTimeout = TimeSpan.FromSeconds(1.5);
+        });
     }
 
     /// <summary>The address that a name stands for, or that it is.</summary>
