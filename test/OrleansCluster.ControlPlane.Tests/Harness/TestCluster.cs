@@ -167,7 +167,7 @@ internal sealed class TestCluster : IAsyncDisposable
         foreach (var descriptor in services.ToArray())
         {
             if ((descriptor.ServiceType == typeof(IController) && options.Controllers is { } kept && !kept.Contains(descriptor.ImplementationType))
-                || (descriptor.ImplementationType == typeof(SchedulerWorker) && !options.Scheduler))
+                || (!options.Scheduler && descriptor.ImplementationFactory?.GetType().GenericTypeArguments is [_, { } made] && made == typeof(SchedulerWorker)))
             {
                 services.Remove(descriptor);
             }
