@@ -217,7 +217,11 @@ internal sealed class ResourceLog
             // Removed where nobody looked; whether somebody asked for that is checked with all other removals.
             chain.Insert(last + 1, new Entry
             {
-                Position = newest.Position + 1, Key = newest.Key, Uid = newest.Uid, Version = null, Sure = 2 * list.ListRevision,
+                Position = newest.Position + 1,
+                Key = newest.Key,
+                Uid = newest.Uid,
+                Version = null,
+                Sure = 2 * list.ListRevision,
             });
             return;
         }
@@ -241,7 +245,11 @@ internal sealed class ResourceLog
                     _verdict.Add(Rule.WatchGap, $"{Resource}: {chain[i]} has another uid than {chain[i - 1]}, and no removal was seen in between");
                 chain.Insert(i, new Entry
                 {
-                    Position = chain[i].Position - 1, Key = chain[i].Key, Uid = chain[i - 1].Uid, Version = null, Least = chain[i - 1].Position + 1,
+                    Position = chain[i].Position - 1,
+                    Key = chain[i].Key,
+                    Uid = chain[i - 1].Uid,
+                    Version = null,
+                    Least = chain[i - 1].Position + 1,
                 });
             }
         }

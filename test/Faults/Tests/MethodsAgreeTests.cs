@@ -46,8 +46,14 @@ public sealed class MethodsAgreeTests
             moment += 10;
             var operation = new Operation
             {
-                Id = 100 + i, Client = i, Verb = Verb.Get, Resource = Script.Maps, Key = "n/a", Outcome = Outcome.Ok,
-                Invoked = moment - random.Next(30), Completed = moment + 1 + random.Next(30),
+                Id = 100 + i,
+                Client = i,
+                Verb = Verb.Get,
+                Resource = Script.Maps,
+                Key = "n/a",
+                Outcome = Outcome.Ok,
+                Invoked = moment - random.Next(30),
+                Completed = moment + 1 + random.Next(30),
             };
             var lost = random.Next(5) == 0;
             operation = (random.Next(10), current) switch
@@ -59,7 +65,12 @@ public sealed class MethodsAgreeTests
                 (4, null) => operation with { Verb = Verb.Update, Change = Change.Replace(("v", $"r{i}")), Outcome = Outcome.Failed, Code = 404, Reason = "NotFound" },
                 (5, { } now) when versions.Count > 1 && now != versions[0] => operation with
                 {
-                    Verb = Verb.Update, Change = Change.Replace(("v", $"r{i}")), Outcome = Outcome.Failed, Code = 409, Reason = "Conflict", ExpectedRevision = versions[0].Revision,
+                    Verb = Verb.Update,
+                    Change = Change.Replace(("v", $"r{i}")),
+                    Outcome = Outcome.Failed,
+                    Code = 409,
+                    Reason = "Conflict",
+                    ExpectedRevision = versions[0].Revision,
                 },
                 _ => operation with { Answer = current },
             };
@@ -92,7 +103,10 @@ public sealed class MethodsAgreeTests
             var change = random.Next(2) == 0 ? Change.Replace(("v", $"p{operation.Id}")) : Change.Merge(($"m{random.Next(2)}", $"p{operation.Id}"));
             return operation with
             {
-                Verb = change.Kind == ChangeKind.Merge ? Verb.Patch : Verb.Update, Change = change, ExpectedRevision = conditional ? now.Revision : null, Answer = Commit(change),
+                Verb = change.Kind == ChangeKind.Merge ? Verb.Patch : Verb.Update,
+                Change = change,
+                ExpectedRevision = conditional ? now.Revision : null,
+                Answer = Commit(change),
             };
         }
 

@@ -33,8 +33,19 @@ internal sealed class Script
             version.Fields.Values.ToDictionary(p => p.Key, p => (string?)p.Value, StringComparer.Ordinal));
         return Add(new Operation
         {
-            Id = ++_id, Client = 1, Verb = verb, Resource = Maps, Key = version.Key, Invoked = from, Completed = to, Outcome = outcome, Change = change,
-            Answer = outcome == Outcome.Ok ? version : null, ExpectedRevision = expected, Reason = reason, Code = CodeOf(reason),
+            Id = ++_id,
+            Client = 1,
+            Verb = verb,
+            Resource = Maps,
+            Key = version.Key,
+            Invoked = from,
+            Completed = to,
+            Outcome = outcome,
+            Change = change,
+            Answer = outcome == Outcome.Ok ? version : null,
+            ExpectedRevision = expected,
+            Reason = reason,
+            Code = CodeOf(reason),
         });
     }
 
@@ -47,19 +58,45 @@ internal sealed class Script
 
     public Script Delete(long from, long to, string key, string uid = "u", Outcome outcome = Outcome.Ok) => Add(new Operation
     {
-        Id = ++_id, Client = 1, Verb = Verb.Delete, Resource = Maps, Key = key, Invoked = from, Completed = to, Outcome = outcome, Change = Change.Delete,
+        Id = ++_id,
+        Client = 1,
+        Verb = Verb.Delete,
+        Resource = Maps,
+        Key = key,
+        Invoked = from,
+        Completed = to,
+        Outcome = outcome,
+        Change = Change.Delete,
         DeletedUid = outcome == Outcome.Ok ? uid : null,
     });
 
     public Script Get(long from, long to, string key, ObjectVersion? answer) => Add(new Operation
     {
-        Id = ++_id, Client = 2, Verb = Verb.Get, Resource = Maps, Key = key, Invoked = from, Completed = to, Outcome = Outcome.Ok, Answer = answer,
+        Id = ++_id,
+        Client = 2,
+        Verb = Verb.Get,
+        Resource = Maps,
+        Key = key,
+        Invoked = from,
+        Completed = to,
+        Outcome = Outcome.Ok,
+        Answer = answer,
     });
 
     public Script Refused(Verb verb, long from, long to, string key, string reason, long? expected = null) => Add(new Operation
     {
-        Id = ++_id, Client = 2, Verb = verb, Resource = Maps, Key = key, Invoked = from, Completed = to, Outcome = Outcome.Failed, Reason = reason,
-        Code = CodeOf(reason), ExpectedRevision = expected, Change = Change.Replace(("v", $"refused{_id}")),
+        Id = ++_id,
+        Client = 2,
+        Verb = verb,
+        Resource = Maps,
+        Key = key,
+        Invoked = from,
+        Completed = to,
+        Outcome = Outcome.Failed,
+        Reason = reason,
+        Code = CodeOf(reason),
+        ExpectedRevision = expected,
+        Change = Change.Replace(("v", $"refused{_id}")),
     });
 
     public Script List(long from, long to, long revision, params ObjectVersion[] items) => Add(ListAt(from, to, revision, items));
@@ -120,7 +157,16 @@ internal sealed class Script
 
     private Operation ListAt(long from, long to, long revision, params ObjectVersion[] items) => new()
     {
-        Id = ++_id, Client = 3, Verb = Verb.List, Resource = Maps, Key = "", Invoked = from, Completed = to, Outcome = Outcome.Ok, ListRevision = revision, Items = items,
+        Id = ++_id,
+        Client = 3,
+        Verb = Verb.List,
+        Resource = Maps,
+        Key = "",
+        Invoked = from,
+        Completed = to,
+        Outcome = Outcome.Ok,
+        ListRevision = revision,
+        Items = items,
     };
 
     private static int CodeOf(string reason) => reason switch { "NotFound" => 404, "AlreadyExists" or "Conflict" => 409, _ => 0 };

@@ -75,7 +75,14 @@ internal sealed class ApiClient(int id, IReadOnlyList<ApiEndpoint> endpoints, Hi
 
     private Operation Begin(Verb verb, string resource, string key) => new()
     {
-        Id = history.NextId(), Client = id, Verb = verb, Resource = resource, Key = key, Invoked = history.Now(), Completed = 0, Outcome = Outcome.Unknown,
+        Id = history.NextId(),
+        Client = id,
+        Verb = verb,
+        Resource = resource,
+        Key = key,
+        Invoked = history.Now(),
+        Completed = 0,
+        Outcome = Outcome.Unknown,
     };
 
     private Operation Record(Operation operation)
@@ -103,7 +110,9 @@ internal sealed class ApiClient(int id, IReadOnlyList<ApiEndpoint> endpoints, Hi
             var refused = error is HttpRequestException { HttpRequestError: HttpRequestError.ConnectionError or HttpRequestError.SecureConnectionError };
             return operation with
             {
-                Completed = history.Now(), Outcome = refused ? Outcome.Failed : Outcome.Unknown, Reason = refused ? "Refused" : error.GetType().Name,
+                Completed = history.Now(),
+                Outcome = refused ? Outcome.Failed : Outcome.Unknown,
+                Reason = refused ? "Refused" : error.GetType().Name,
             };
         }
     }
@@ -114,7 +123,8 @@ internal sealed class ApiClient(int id, IReadOnlyList<ApiEndpoint> endpoints, Hi
         {
             return operation with
             {
-                Outcome = response.StatusCode >= HttpStatusCode.InternalServerError ? Outcome.Unknown : Outcome.Failed, Reason = ReasonOf(body),
+                Outcome = response.StatusCode >= HttpStatusCode.InternalServerError ? Outcome.Unknown : Outcome.Failed,
+                Reason = ReasonOf(body),
             };
         }
         using var document = JsonDocument.Parse(body);
@@ -124,7 +134,8 @@ internal sealed class ApiClient(int id, IReadOnlyList<ApiEndpoint> endpoints, Hi
         {
             return operation with
             {
-                ListRevision = ApiObjects.RevisionOf(root), Items = [.. root.GetProperty("items").EnumerateArray().Select(i => ApiObjects.Read(operation.Resource, i))],
+                ListRevision = ApiObjects.RevisionOf(root),
+                Items = [.. root.GetProperty("items").EnumerateArray().Select(i => ApiObjects.Read(operation.Resource, i))],
             };
         }
         if (operation.Verb != Verb.Delete)

@@ -92,8 +92,12 @@ internal sealed class StoreWorkload(IObjectStore store, History history, int see
         var result = await store.CommitAsync(
             new Commit
             {
-                Resource = Resource, Key = key, Kind = verb == Verb.Delete ? CommitKind.Delete : CommitKind.Put, Value = value,
-                ExpectedRevision = before?.Revision ?? 0, Claims = claim is null ? [] : [claim],
+                Resource = Resource,
+                Key = key,
+                Kind = verb == Verb.Delete ? CommitKind.Delete : CommitKind.Put,
+                Value = value,
+                ExpectedRevision = before?.Revision ?? 0,
+                Claims = claim is null ? [] : [claim],
             },
             cancellation);
         var operation = Operation(client, verb, key, begin, Outcome.Ok) with { Change = change, ExpectedRevision = before?.Revision };
@@ -146,7 +150,15 @@ internal sealed class StoreWorkload(IObjectStore store, History history, int see
 
     private Operation Operation(int client, Verb verb, string key, long begin, Outcome outcome) => new()
     {
-        Id = history.NextId(), Client = client, Endpoint = "store", Verb = verb, Resource = Resource, Key = key, Invoked = begin, Completed = history.Now(), Outcome = outcome,
+        Id = history.NextId(),
+        Client = client,
+        Endpoint = "store",
+        Verb = verb,
+        Resource = Resource,
+        Key = key,
+        Invoked = begin,
+        Completed = history.Now(),
+        Outcome = outcome,
     };
 
     private static ObjectVersion? Read(StoredObject? stored) => stored is null ? null : Version(stored.Key, stored.Revision, stored.Value);
