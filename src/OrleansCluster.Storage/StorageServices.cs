@@ -79,11 +79,20 @@ public static class StorageServices
     }
 
     /// <summary>Opens the store when the host starts, so that an unusable one ends the start and not the first request.</summary>
-    private sealed class StoreStarter(IServiceProvider provider) : IHostedService
+    private sealed class StoreStarter(IServiceProvider provider) : IHostedLifecycleService
     {
-        public Task StartAsync(CancellationToken cancellationToken) =>
+        // Before any other service starts, side by side or not: a process whose store cannot be used must not answer requests and then end.
+        public Task StartingAsync(CancellationToken cancellationToken) =>
             provider.GetRequiredService<IObjectStore>() is MeteredObjectStore { Inner: RedisObjectStore redis } ? redis.StartAsync(cancellationToken) : Task.CompletedTask;
 
+        public Task StartAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+        public Task StartedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+        public Task StoppingAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
         public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
+        public Task StoppedAsync(CancellationToken cancellationToken) => Task.CompletedTask;
     }
 }
