@@ -42,4 +42,35 @@ public sealed class StorageServicesTests
         Assert.True(exception is OptionsValidationException or AggregateException, exception.ToString());
         await ((IAsyncDisposable)host).DisposeAsync();
     }
+
+    [Fact]
+    public async Task A_store_out_of_reach_ends_the_start_before_anything_else_begins()
+    {
+        var other = new Recorder();
+        using var host = Build(s => s
+            .Configure<HostOptions>(options => options.ServicesStartConcurrently = true)
+            .AddSingleton<IHostedService>(other)
+            .AddRedisObjectStore(o =>
+            {
+                o.ConnectionString = "127.0.0.1:1";
+                o.ConnectTimeout = TimeSpan.FromMilliseconds(200);
+            }));
+        var exception = await Assert.ThrowsAsync<StoreUnavailableException>(() => host.StartAsync(Token));
+        Assert.Contains("127.0.0.1:1", exception.Message, StringComparison.Ordinal);
+        Assert.False(other.HasStarted);
+        await ((IAsyncDisposable)host).DisposeAsync();
+    }
+
+    private sealed class Recorder : IHostedService
+    {
+        public bool HasStarted { get; private set; }
+
+        public Task StartAsync(CancellationToken cancellationToken)
+        {
+            HasStarted = true;
+            return Task.CompletedTask;
+        }
+
+        public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+    }
 }
