@@ -275,6 +275,8 @@ internal sealed partial class ApiRouter(
             Orleans.Runtime.OrleansException => StatusError.ServiceUnavailable("no silo can take the request now"),
             _ => null,
         };
+        if (error is Orleans.Runtime.OrleansException)
+            Log.NoSilo(logger, context.Request.Method, context.Request.Path, error);
         if (status is null)
         {
             if (error is not SlowClientException)
@@ -348,6 +350,9 @@ internal sealed partial class ApiRouter(
     {
         [LoggerMessage(LogLevel.Debug, "The client of {Path} went away")]
         public static partial void ClientGone(ILogger logger, string path);
+
+        [LoggerMessage(LogLevel.Warning, "{Method} {Path}: no silo took the request")]
+        public static partial void NoSilo(ILogger logger, string method, string path, Exception error);
 
         [LoggerMessage(LogLevel.Error, "Bug: {Method} {Path} met an unexpected error")]
         public static partial void OurBug(ILogger logger, Exception error, string method, string path);

@@ -108,10 +108,15 @@ public static class ApiServerRegistration
     {
         var router = app.Services.GetRequiredService<ApiRouter>();
         router.Metrics = new MetricsPage(app, app.Services);
-        app.Services.GetRequiredService<GracefulShutdown>().Delay = app.Services.GetRequiredService<ApiServerOptions>().ShutdownDelay;
+        var shutdown = app.Services.GetRequiredService<GracefulShutdown>();
+        shutdown.Delay = app.Services.GetRequiredService<ApiServerOptions>().ShutdownDelay;
         var swagger = app.Services.GetRequiredService<ApiServerOptions>().EnableSwagger ? new SwaggerPages(app) : null;
         app.Use(next => context =>
         {
+            // A client in the middle of its work is sent to another server while this one still answers: a request that is on its way when an idle
+            // connection is closed would be lost (RFC 9112, 9.6). HTTP/2 has GOAWAY for that, which Kestrel sends by itself.
+            if (shutdown.HasBegun && !HttpProtocol.IsHttp2(context.Request.Protocol))
+                context.Response.Headers.Connection = "close";
             if (context.GetEndpoint() is not null)
                 return next(context);
             return swagger is not null && SwaggerPages.Serves(context.Request.Path) ? swagger.HandleAsync(context) : router.HandleAsync(context);

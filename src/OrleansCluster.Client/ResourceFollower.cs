@@ -51,7 +51,7 @@ internal sealed class ResourceFollower(IResourceReaderGrain reader, ListQuery qu
                     return [.. page.Changes.Select(Apply)];
                 delay = FirstDelay;
             }
-            catch (Exception error) when (error is OrleansException || GrainCalls.IsUnavailable(error))
+            catch (Exception error) when (GrainCalls.IsUnavailable(error))
             {
                 // Reads may be repeated at will; another silo answers, or this one when it is back.
                 await Task.Delay(delay * (0.5 + (Random.Shared.NextDouble() / 2)), time, cancellationToken);

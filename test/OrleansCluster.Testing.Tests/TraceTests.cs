@@ -15,7 +15,7 @@ public sealed class TraceTests
     [Fact]
     public async Task ACreatedPod_IsOneTrace_FromTheRequestToItsContainers()
     {
-        var spans = new List<Activity>();
+        var spans = new Spans();
         await using var cluster = await TestCluster.StartAsync(
             new TestClusterOptions
             {
@@ -29,9 +29,7 @@ public sealed class TraceTests
 
         // Sources are the process's: clusters of other tests tell theirs here, too.
         var start = Assert.Single(Starts(spans));
-        Activity[] trace;
-        lock (spans)
-            trace = [.. spans.Where(s => s.TraceId == start.TraceId)];
+        Activity[] trace = [.. spans.Where(s => s.TraceId == start.TraceId)];
         var request = Assert.Single(trace, s => s.DisplayName == "create pods");
         Assert.Equal(ActivityKind.Server, request.Kind);
         Assert.All(
@@ -48,7 +46,7 @@ public sealed class TraceTests
     [Fact]
     public async Task ProbesWatchesAndLoops_BeginNoTrace()
     {
-        var spans = new List<Activity>();
+        var spans = new Spans();
         await using var cluster = await TestCluster.StartAsync(
             new TestClusterOptions
             {
@@ -60,11 +58,8 @@ public sealed class TraceTests
         await cluster.Http.GetAsync(new Uri("/api/v1/secrets?watch=true&timeoutSeconds=1", UriKind.Relative), Cancellation);
         await cluster.Http.GetAsync(new Uri("/api/v1/namespaces/default/limitranges/last", UriKind.Relative), Cancellation);
         await cluster.WaitForAsync(_ => Task.FromResult(Of(spans, "get limitranges").Length > 0), "the request is told", cancellationToken: Cancellation);
-        lock (spans)
-        {
-            Assert.All(spans.Where(s => s.ParentSpanId == default), s => Assert.Equal(ActivityKind.Server, s.Kind));
-            Assert.DoesNotContain(spans, s => s.DisplayName.Contains("watch", StringComparison.Ordinal) || s.DisplayName.Contains("metrics", StringComparison.Ordinal));
-        }
+        Assert.All(spans.Where(s => s.ParentSpanId == default), s => Assert.Equal(ActivityKind.Server, s.Kind));
+        Assert.DoesNotContain(spans, s => s.DisplayName.Contains("watch", StringComparison.Ordinal) || s.DisplayName.Contains("metrics", StringComparison.Ordinal));
     }
 
     [Theory]
@@ -76,11 +71,50 @@ public sealed class TraceTests
     public void TheSampler_IsTheOneThatTheStandardVariablesName(string? name, string? argument, string expected) =>
         Assert.Equal(expected, Traces.SamplerOf(variable => variable == "OTEL_TRACES_SAMPLER" ? name : argument).Description);
 
-    private static Activity[] Starts(List<Activity> spans) => [.. Of(spans, "start pod").Where(s => (string?)s.GetTagItem("k8s.object.name") == "traced")];
+    private static Activity[] Starts(Spans spans) => [.. Of(spans, "start pod").Where(s => (string?)s.GetTagItem("k8s.object.name") == "traced")];
 
-    private static Activity[] Of(List<Activity> spans, string name)
+    private static Activity[] Of(Spans spans, string name) => [.. spans.Where(s => s.DisplayName == name)];
+
+    /// <summary>What the exporter adds to from its own thread while the test looks: every look sees a copy.</summary>
+    private sealed class Spans : ICollection<Activity>
     {
-        lock (spans)
-            return [.. spans.Where(s => s.DisplayName == name)];
+        private readonly Lock _gate = new();
+        private readonly List<Activity> _spans = [];
+
+        public int Count => Copy().Length;
+
+        public bool IsReadOnly => false;
+
+        public void Add(Activity item)
+        {
+            lock (_gate)
+                _spans.Add(item);
+        }
+
+        public void Clear()
+        {
+            lock (_gate)
+                _spans.Clear();
+        }
+
+        public bool Contains(Activity item) => Copy().Contains(item);
+
+        public void CopyTo(Activity[] array, int arrayIndex) => Copy().CopyTo(array, arrayIndex);
+
+        public bool Remove(Activity item)
+        {
+            lock (_gate)
+                return _spans.Remove(item);
+        }
+
+        public IEnumerator<Activity> GetEnumerator() => ((IEnumerable<Activity>)Copy()).GetEnumerator();
+
+        System.Collections.IEnumerator System.Collections.IEnumerable.GetEnumerator() => GetEnumerator();
+
+        private Activity[] Copy()
+        {
+            lock (_gate)
+                return [.. _spans];
+        }
     }
 }

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Text.Json.Nodes;
 using OrleansCluster.Api;
 using OrleansCluster.Storage;
@@ -15,6 +16,9 @@ internal sealed class WriteHandler(
     IGrainFactory grains, TimeProvider time, RequestBody bodies, ReadHandler reads, RbacAuthorizer authorizer, RoleEscalation escalation,
     Func<Guid> newUid, IResourceCaches caches)
 {
+    /// <summary>The newest revision of each resource that a write through this server was answered with.</summary>
+    private readonly ConcurrentDictionary<string, long> _acknowledged = new(StringComparer.Ordinal);
+
     /// <summary>Answers a POST to a collection.</summary>
     public async ValueTask CreateAsync(ApiRequest request)
     {
@@ -154,10 +158,18 @@ internal sealed class WriteHandler(
     }
 
     /// <summary>Runs one write in the caller's name.</summary>
-    public Task<ObjectReply> ExecuteAsync(ApiRequest request, ObjectKey key, ObjectRequest grainRequest) =>
-        new ObjectWriter(grains, time, request.Caller.User, revisionOf: RevisionOf).ExecuteAsync(key, grainRequest with { NewUid = newUid() }, request.Aborted);
+    public async Task<ObjectReply> ExecuteAsync(ApiRequest request, ObjectKey key, ObjectRequest grainRequest)
+    {
+        var reply = await new ObjectWriter(grains, time, request.Caller.User, revisionOf: RevisionOf)
+            .ExecuteAsync(key, grainRequest with { NewUid = newUid() }, request.Aborted);
+        if (reply.IsSuccess)
+            _acknowledged.AddOrUpdate(key.Resource, reply.Revision, (_, known) => Math.Max(known, reply.Revision));
+        return reply;
+    }
 
-    private long RevisionOf(string resource) => caches.Get(resource).Current?.Revision ?? -1;
+    // The cache is some milliseconds behind; a caller that writes one object again and again is ahead of it, but not of what it was answered.
+    private long RevisionOf(string resource) =>
+        Math.Max(caches.Get(resource).Current?.Revision ?? -1, _acknowledged.GetValueOrDefault(resource, -1));
 
     private async Task<ObjectReply> CreateAsync(ApiRequest request, BodyHead head, string @namespace, ObjectRequest grainRequest)
     {

@@ -64,7 +64,7 @@ internal sealed partial class NodeSession : IAsyncDisposable
         {
             await _observer.SessionEndedAsync(_node, Id);
         }
-        catch (Exception error) when (GrainCalls.IsUnavailable(error) || error is OrleansException)
+        catch (Exception error) when (GrainCalls.IsUnavailable(error))
         {
             Log.SendFailed(_logger, _node, error.Message);
         }

@@ -34,6 +34,8 @@ internal static class RepeatedWrite
             return await JudgeCreateAsync(request, key, current, services, cancellationToken);
         if (request.SentAfter < 0)
             return request.ContentType == MediaTypes.JsonPatch && request.Verb == ObjectVerb.Patch ? Unclear(key) : null;
+        if (request.Verb == ObjectVerb.Delete && current is null)
+            return await JudgeDeleteAsync(request.SentAfter, key, services.Store, cancellationToken);
         if (!await HasChangedAsync(request.SentAfter, key, current, services.Store, cancellationToken))
             return null;
         return current is not null && await ChangesNothingAsync(request, definition, key, current, services, cancellationToken)
@@ -57,6 +59,22 @@ internal static class RepeatedWrite
                     return new Verdict(201, new StoredObject(change.Key, change.Revision, change.Value), null); // Created and deleted since.
             }
             return null;
+        }
+        catch (CompactedException)
+        {
+            return Unclear(key);
+        }
+    }
+
+    // Whoever removed it since: what was asked for is so.
+    private static async ValueTask<Verdict?> JudgeDeleteAsync(long since, ObjectKey key, IObjectStore store, CancellationToken cancellationToken)
+    {
+        try
+        {
+            StoredChange? last = null;
+            await foreach (var change in ChangesAsync(key, since, store, cancellationToken))
+                last = change;
+            return last is { Kind: CommitKind.Delete } ? new Verdict(200, new StoredObject(last.Key, last.Revision, last.Value), null) : null;
         }
         catch (CompactedException)
         {

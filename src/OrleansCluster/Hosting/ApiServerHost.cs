@@ -49,6 +49,9 @@ internal sealed record ApiServerHostOptions
 /// </summary>
 internal static class ApiServerHost
 {
+    /// <summary>How long a server that was told to stop goes on answering, each time asking the client to come back on another connection.</summary>
+    private static readonly TimeSpan ShutdownDelay = TimeSpan.FromSeconds(1);
+
     private const int SolSocket = 1;
     private const int SoReusePort = 15;
 
@@ -64,6 +67,7 @@ internal static class ApiServerHost
             api.DataDirectory = options.DataDirectory;
             api.Endpoints.Add(options.Endpoint);
             api.PublicUrl = options.PublicUrl;
+            api.ShutdownDelay = ShutdownDelay;
             foreach (var name in options.TlsNames)
                 api.ExtraHosts.Add(name);
         });

@@ -168,6 +168,8 @@ internal sealed class FaultCluster : IAsyncDisposable
         var authority = X509CertificateLoader.LoadCertificateFromFile(Path.Combine(control, "pki", "ca.crt"));
         var handler = new SocketsHttpHandler
         {
+            // Below the time a server that was told to stop goes on answering, so that no connection is used for the first time again when it is closed.
+            PooledConnectionIdleTimeout = TimeSpan.FromMilliseconds(500),
             UseProxy = false,
             ConnectTimeout = TimeSpan.FromSeconds(3),
             SslOptions = new()
