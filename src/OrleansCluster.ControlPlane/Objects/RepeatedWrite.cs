@@ -8,6 +8,7 @@ namespace OrleansCluster.ControlPlane.Objects;
 /// Judges a repetition of a request whose first call had no answer and may have been carried out (docs/decisions/0014):
 /// <code>
 /// create   the uid is there, or was (change log)                       → it was ours: 201 with what was created
+/// delete   it has been removed since, by whomever                      → 200 with its last state
 /// others   the object has not changed since the request was first sent → carry it out; the commit's expected revision keeps a late first call out
 ///          it has changed, and the request would change nothing now    → 200: its effect is there
 ///          it has changed otherwise                                    → 504: ours or another's, nobody can tell; never a second time
