@@ -65,6 +65,20 @@ public sealed record Commit
 
     /// <summary>A queue change made in the same step, or null.</summary>
     public QueueChange? Queue { get; init; }
+
+    /// <summary>Refuses what no store can carry out.</summary>
+    /// <exception cref="ArgumentException">The commit contradicts itself or lacks something.</exception>
+    internal void Validate()
+    {
+        ArgumentException.ThrowIfNullOrEmpty(Resource);
+        ArgumentException.ThrowIfNullOrEmpty(Key);
+        ArgumentNullException.ThrowIfNull(Value);
+        ArgumentOutOfRangeException.ThrowIfNegative(ExpectedRevision);
+        if (Kind == CommitKind.Delete && ExpectedRevision == 0)
+            throw new ArgumentException($"The removal of '{Key}' expects it to be absent.", nameof(ExpectedRevision));
+        if (Claims is not null && Claims.Any(c => c.Length == 0 || c.Contains('\n', StringComparison.Ordinal)))
+            throw new ArgumentException($"A claim of '{Key}' is empty or has a line break.", nameof(Claims));
+    }
 }
 
 /// <summary>How a commit ended.</summary>

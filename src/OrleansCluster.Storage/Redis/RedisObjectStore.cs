@@ -117,7 +117,7 @@ public sealed partial class RedisObjectStore : IObjectStore
     {
         ThrowIfDisposed();
         foreach (var commit in commits)
-            Validate(commit);
+            commit.Validate();
         if (commits.Count == 0)
             return [];
         var resource = commits[0].Resource;
@@ -219,18 +219,6 @@ public sealed partial class RedisObjectStore : IObjectStore
 
     private static byte[] Value(RedisResource resource, long revision, RedisResult value) =>
         ValueCodec.Decode((byte[]?)value ?? throw new StoreUnavailableException($"The value of revision {revision} of {resource.Name} is missing."));
-
-    private static void Validate(Commit commit)
-    {
-        ArgumentException.ThrowIfNullOrEmpty(commit.Resource);
-        ArgumentException.ThrowIfNullOrEmpty(commit.Key);
-        ArgumentNullException.ThrowIfNull(commit.Value);
-        ArgumentOutOfRangeException.ThrowIfNegative(commit.ExpectedRevision);
-        if (commit.Kind == CommitKind.Delete && commit.ExpectedRevision == 0)
-            throw new ArgumentException($"The removal of '{commit.Key}' expects it to be absent.", nameof(commit));
-        if (commit.Claims is not null && commit.Claims.Any(c => c.Length == 0 || c.Contains('\n', StringComparison.Ordinal)))
-            throw new ArgumentException($"A claim of '{commit.Key}' is empty or has a line break.", nameof(commit));
-    }
 
     private RedisResource Resource(string name)
     {

@@ -2,13 +2,10 @@ using Microsoft.Extensions.Logging;
 
 namespace OrleansCluster.Storage;
 
-/// <summary>
-/// Keeps the change logs within <see cref="CompactionOptions"/>. Rows carry no time; at every look the loop notes time, revision and bytes written so
-/// far of each resource, and the notes tell which revision was the newest at a given age and which starts the last N bytes.
-/// </summary>
+/// <summary>Keeps the change logs of the embedded store within <see cref="CompactionOptions"/>.</summary>
 internal sealed class LogCompactor(SqliteObjectStore store, SqliteResources resources, CompactionOptions options, TimeProvider time, ILogger logger)
 {
-    private readonly Dictionary<ResourceState, List<Note>> _notes = [];
+    private readonly Dictionary<ResourceState, CompactionNotes> _notes = [];
 
     public async Task RunAsync(CancellationToken cancellationToken)
     {
@@ -47,33 +44,11 @@ internal sealed class LogCompactor(SqliteObjectStore store, SqliteResources reso
 
     private long ThroughRevision(ResourceState state)
     {
-        var now = time.GetUtcNow();
-        Note current;
-        long compacted;
-        lock (state.Gate)
-        {
-            current = new Note(now, state.Revision, state.BytesWritten);
-            compacted = state.Compacted;
-        }
         if (!_notes.TryGetValue(state, out var notes))
-            _notes[state] = notes = [];
-        var lastNoted = notes.Count == 0 ? 0 : notes[^1].Revision;
-        if (current.Revision > compacted && current.Revision != lastNoted)
-            notes.Add(current);
-
-        // Of the notes past the age only the newest says anything that the others do not.
-        var expired = notes.FindLastIndex(n => now - n.At >= options.KeepFor);
-        var old = expired < 0 ? 0 : notes[expired].Revision;
-        if (expired > 0)
-            notes.RemoveRange(0, expired);
-        var beyondBytes = notes.FindLast(n => current.Bytes - n.Bytes >= options.KeepAtMostBytes).Revision;
-
-        var through = Math.Min(old, current.Revision - options.KeepAtLeast);
-        through = Math.Max(through, current.Revision - options.KeepAtMost);
-        through = Math.Max(through, beyondBytes);
-        notes.RemoveAll(n => n.Revision <= Math.Max(through, compacted));
-        return through;
+            _notes[state] = notes = new CompactionNotes(options);
+        long revision, bytes, compacted;
+        lock (state.Gate)
+            (revision, bytes, compacted) = (state.Revision, state.BytesWritten, state.Compacted);
+        return notes.Look(time.GetUtcNow(), revision, bytes, compacted);
     }
-
-    private readonly record struct Note(DateTimeOffset At, long Revision, long Bytes);
 }

@@ -173,7 +173,7 @@ public sealed partial class SqliteObjectStore : IObjectStore
     {
         ThrowIfDisposed();
         foreach (var commit in commits)
-            Validate(commit);
+            commit.Validate();
         if (commits.Count <= _maxGroup)
             return commits.Count == 0 ? [] : await _writer.RunAsync(new CommitRequest(commits), cancellationToken);
 
@@ -348,18 +348,6 @@ public sealed partial class SqliteObjectStore : IObjectStore
                 throw new CompactedException(state.Compacted);
         }
         throw new StoreUnavailableException($"The change log of {state.Name} has a gap after revision {afterRevision}.");
-    }
-
-    private static void Validate(Commit commit)
-    {
-        ArgumentException.ThrowIfNullOrEmpty(commit.Resource);
-        ArgumentException.ThrowIfNullOrEmpty(commit.Key);
-        ArgumentNullException.ThrowIfNull(commit.Value);
-        ArgumentOutOfRangeException.ThrowIfNegative(commit.ExpectedRevision);
-        if (commit.Kind == CommitKind.Delete && commit.ExpectedRevision == 0)
-            throw new ArgumentException($"The removal of '{commit.Key}' expects it to be absent.", nameof(commit));
-        if (commit.Claims is not null && commit.Claims.Any(c => c.Length == 0 || c.Contains('\n', StringComparison.Ordinal)))
-            throw new ArgumentException($"A claim of '{commit.Key}' is empty or has a line break.", nameof(commit));
     }
 
     private ResourceState Resource(string resource)
