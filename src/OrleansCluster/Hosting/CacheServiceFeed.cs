@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Threading.Channels;
 using OrleansCluster.Proxy;
 using OrleansCluster.Storage;
 
@@ -8,62 +7,26 @@ namespace OrleansCluster.Hosting;
 /// <summary>Feeds the service proxy from this process's caches of services and endpoint slices.</summary>
 internal sealed class CacheServiceFeed(IResourceCaches caches) : IServiceFeed
 {
-    private const string Services = "services";
-    private const string Slices = "endpointslices.discovery.k8s.io";
-
     public async IAsyncEnumerable<ServiceFeedBatch> ReadAsync([EnumeratorCancellation] CancellationToken cancellationToken)
     {
-        var services = caches.Get(Services);
-        var slices = caches.Get(Slices);
+        var services = caches.Get(ServiceFeedBatches.Services);
+        var slices = caches.Get(ServiceFeedBatches.Slices);
         var serviceState = await services.GetSnapshotAsync(cancellationToken);
         var sliceState = await slices.GetSnapshotAsync(cancellationToken);
         using var serviceWatcher = services.Watch(serviceState.Revision);
         using var sliceWatcher = slices.Watch(sliceState.Revision);
-        yield return new ServiceFeedBatch(
-            IsComplete: true,
+        await foreach (var batch in ServiceFeedBatches.ReadAsync(
             [.. serviceState.Enumerate().Select(s => Item(ServiceFeedResource.Service, s, deleted: false)),
-             .. sliceState.Enumerate().Select(s => Item(ServiceFeedResource.EndpointSlice, s, deleted: false))]);
-
-        // One batch at most waits for the proxy; the watchers pull, so nothing else piles up.
-        var batches = Channel.CreateBounded<ServiceFeedBatch>(1);
-        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        Task[] readers =
-        [
-            PumpAsync(serviceWatcher, ServiceFeedResource.Service, batches.Writer, stop.Token),
-            PumpAsync(sliceWatcher, ServiceFeedResource.EndpointSlice, batches.Writer, stop.Token),
-        ];
-        try
+             .. sliceState.Enumerate().Select(s => Item(ServiceFeedResource.EndpointSlice, s, deleted: false))],
+            [token => ReadAsync(serviceWatcher, ServiceFeedResource.Service, token), token => ReadAsync(sliceWatcher, ServiceFeedResource.EndpointSlice, token)],
+            cancellationToken))
         {
-            await foreach (var batch in batches.Reader.ReadAllAsync(cancellationToken))
-                yield return batch;
-        }
-        finally
-        {
-            await stop.CancelAsync();
-            await Task.WhenAll(readers);
+            yield return batch;
         }
     }
 
-    private static async Task PumpAsync(ICacheWatcher watcher, ServiceFeedResource resource, ChannelWriter<ServiceFeedBatch> batches, CancellationToken cancellationToken)
-    {
-        try
-        {
-            while (true)
-            {
-                var changes = await watcher.ReadAsync(cancellationToken);
-                await batches.WriteAsync(
-                    new ServiceFeedBatch(IsComplete: false, [.. changes.Select(c => Item(resource, c.Object, c.Type == ChangeType.Deleted))]), cancellationToken);
-            }
-        }
-        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
-        {
-            // The proxy reads no more.
-        }
-        catch (Exception error)
-        {
-            batches.TryComplete(error); // Fallen behind: the proxy reads anew, beginning with all there is.
-        }
-    }
+    private static async Task<IReadOnlyList<ServiceFeedItem>> ReadAsync(ICacheWatcher watcher, ServiceFeedResource resource, CancellationToken cancellationToken) =>
+        [.. (await watcher.ReadAsync(cancellationToken)).Select(c => Item(resource, c.Object, c.Type == ChangeType.Deleted))];
 
     private static ServiceFeedItem Item(ServiceFeedResource resource, ICachedObject obj, bool deleted) =>
         new(resource, obj.Key.Namespace, obj.Key.Name, deleted ? default : obj.Bytes);

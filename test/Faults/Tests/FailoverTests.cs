@@ -240,6 +240,8 @@ public sealed class FailoverTests
                             using var request = Request(method, path, body);
                             using var response = await _servers[server % _servers.Count].Http.SendAsync(request, Cancellation);
                             var text = await response.Content.ReadAsStringAsync(Cancellation);
+                            if (response.Headers.ConnectionClose == true)
+                                server++; // It is stopping and asks for another one, as it tells a load balancer by its readiness.
                             if (response.IsSuccessStatusCode)
                                 return text;
                             if (_mayBeUnknown && response.StatusCode == HttpStatusCode.GatewayTimeout)
