@@ -1,3 +1,4 @@
+using System.Diagnostics.Metrics;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Hosting;
@@ -40,7 +41,8 @@ public static class StorageServices
             provider.GetRequiredService<IOptions<RedisStoreOptions>>().Value,
             provider.GetRequiredService<TimeProvider>(),
             provider.GetRequiredService<Random>(),
-            provider.GetRequiredService<ILogger<RedisObjectStore>>())));
+            provider.GetRequiredService<ILogger<RedisObjectStore>>(),
+            provider.GetRequiredService<IMeterFactory>())));
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IHostedService, StoreStarter>());
         return services;
     }
@@ -57,6 +59,7 @@ public static class StorageServices
             provider.GetRequiredService<IOptions<ResourceCacheOptions>>().Value,
             provider.GetRequiredService<TimeProvider>(),
             provider.GetRequiredService<Random>(),
+            provider.GetRequiredService<IMeterFactory>(),
             provider.GetRequiredService<ILogger<ResourceCaches>>()));
         return services;
     }
@@ -74,6 +77,7 @@ public static class StorageServices
     private static void AddShared(IServiceCollection services)
     {
         services.AddLogging();
+        services.AddMetrics();
         services.TryAddSingleton(TimeProvider.System);
         services.TryAddSingleton(Random.Shared);
     }

@@ -64,6 +64,42 @@ public sealed class MetricsTests(TestCluster cluster) : KubernetesTest(cluster)
         await end.CancelAsync();
     }
 
+    [Fact]
+    public async Task A_host_of_the_same_process_that_ends_takes_no_metrics_of_this_one_along()
+    {
+        await GetAsync("/api/v1/namespaces/default");
+        var other = new TestCluster();
+        await other.InitializeAsync();
+        await other.DisposeAsync();
+        var before = Exposition.Parse((await GetAsync("/metrics")).Text);
+        var after = Exposition.Parse((await GetAsync("/metrics")).Text);
+        Assert.All(Expected, name => Assert.Contains(name, before.Names));
+        Assert.All(Expected, name => Assert.Contains(name, after.Names));
+    }
+
+    [Fact]
+    public async Task A_host_shows_its_own_figures_and_not_those_of_another_of_the_same_process()
+    {
+        var other = new TestCluster();
+        await other.InitializeAsync();
+        try
+        {
+            for (var i = 0; i < 3; i++)
+                await GetAsync("/apis/coordination.k8s.io/v1/namespaces/none/leases");
+            await SendAsync(other.Admin, HttpMethod.Get, "/apis/coordination.k8s.io/v1/namespaces/none/leases");
+            Assert.True(await ListsAsync(Admin) >= 3);
+            Assert.Equal(1, await ListsAsync(other.Admin));
+        }
+        finally
+        {
+            await other.DisposeAsync();
+        }
+    }
+
+    private static async Task<double> ListsAsync(HttpClient client) =>
+        Exposition.Parse((await SendAsync(client, HttpMethod.Get, "/metrics")).Text)["apiserver_request_total"]
+            .Value(("verb", "LIST"), ("resource", "leases"), ("scope", "namespace"), ("code", "200"));
+
     [Theory]
     [InlineData("a 1\n")]
     [InlineData("# TYPE a counter\na{b=\"x\\y\"} 1\n")]

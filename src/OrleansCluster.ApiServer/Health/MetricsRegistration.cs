@@ -6,7 +6,11 @@ using OpenTelemetry.Metrics;
 
 namespace OrleansCluster.ApiServer;
 
-/// <summary>Collection of metrics in a host of any role.</summary>
+/// <summary>
+/// Collection of metrics in a host of any role. What a host's parts measure are instruments of its <see cref="IMeterFactory"/>, and a host collects only its own:
+/// OpenTelemetry keeps one stream for equal instruments, and the first of two hosts in a process to end would take that of the other along. Instruments
+/// without a factory are the process's; they are static and never end.
+/// </summary>
 public static class MetricsRegistration
 {
     /// <summary>Of Orleans' instruments that are fed with every message or call none is collected: reading a gauge costs only who asks.</summary>
@@ -23,6 +27,7 @@ public static class MetricsRegistration
         if (services.Any(static s => s.ServiceType == typeof(ProcessMetrics)))
             return services;
         services.TryAddSingleton(TimeProvider.System);
+        services.AddMetrics();
         services.AddSingleton<ProcessMetrics>();
         services.Configure<PrometheusAspNetCoreOptions>(static exporter =>
         {
@@ -33,8 +38,13 @@ public static class MetricsRegistration
         });
         services.AddOpenTelemetry().WithMetrics(static metrics => metrics
             .AddMeter("OrleansCluster*", "System.Runtime", OrleansMeter, "Microsoft.AspNetCore.Server.Kestrel")
-            .AddView(static instrument => IsWanted(instrument) ? null : MetricStreamConfiguration.Drop)
             .AddPrometheusExporter());
+        services.ConfigureOpenTelemetryMeterProvider(static (provider, metrics) =>
+        {
+            var own = provider.GetRequiredService<IMeterFactory>();
+            metrics.AddView(instrument =>
+                (instrument.Meter.Scope is null || ReferenceEquals(instrument.Meter.Scope, own)) && IsWanted(instrument) ? null : MetricStreamConfiguration.Drop);
+        });
         return services;
     }
 

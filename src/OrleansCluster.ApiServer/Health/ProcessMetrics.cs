@@ -4,24 +4,21 @@ using System.Diagnostics.Metrics;
 namespace OrleansCluster.ApiServer;
 
 /// <summary>What every Prometheus client library tells of its process, under the names they all use.</summary>
-internal sealed class ProcessMetrics : IDisposable
+internal sealed class ProcessMetrics
 {
-    private readonly Meter _meter = new("OrleansCluster.Process");
-
-    public ProcessMetrics()
+    public ProcessMetrics(IMeterFactory meters)
     {
-        _meter.CreateObservableCounter(
+        var meter = meters.Create("OrleansCluster.Process");
+        meter.CreateObservableCounter(
             "process_cpu_seconds_total", static () => Environment.CpuUsage.TotalTime.TotalSeconds, null, "User and system CPU time of the process.");
-        _meter.CreateObservableGauge("process_resident_memory_bytes", static () => Environment.WorkingSet, null, "Resident memory.");
-        _meter.CreateObservableGauge(
+        meter.CreateObservableGauge("process_resident_memory_bytes", static () => Environment.WorkingSet, null, "Resident memory.");
+        meter.CreateObservableGauge(
             "process_start_time_seconds", static () => (StartTime() - DateTime.UnixEpoch).TotalSeconds, null, "Start of the process since the Unix epoch.");
         if (OperatingSystem.IsLinux())
-            _meter.CreateObservableGauge("process_open_fds", static () => Directory.GetFileSystemEntries("/proc/self/fd").Length, null, "Open file descriptors.");
-        _meter.CreateObservableGauge(
+            meter.CreateObservableGauge("process_open_fds", static () => Directory.GetFileSystemEntries("/proc/self/fd").Length, null, "Open file descriptors.");
+        meter.CreateObservableGauge(
             "dotnet_gc_heap_bytes", static () => GC.GetTotalMemory(forceFullCollection: false), null, "Managed heap in use, garbage not yet collected included.");
     }
-
-    public void Dispose() => _meter.Dispose();
 
     private static DateTime StartTime()
     {

@@ -10,7 +10,7 @@ namespace OrleansCluster.ApiServer;
 /// labels are made once, so that a request allocates nothing here. Unknown resources, subresources and methods are counted under one name: clients
 /// cannot make this grow.
 /// </summary>
-internal sealed class RequestMetrics : IDisposable
+internal sealed class RequestMetrics
 {
     private static readonly Dictionary<string, string> Methods = new(StringComparer.Ordinal)
     {
@@ -31,16 +31,16 @@ internal sealed class RequestMetrics : IDisposable
 
     private readonly ConcurrentDictionary<SeriesKey, Series> _series = new();
     private readonly ConcurrentDictionary<ResourceDefinition, Lasting> _lasting = new(ReferenceEqualityComparer.Instance);
-    private readonly Meter _meter = new(ApiTelemetry.Name);
     private long _reading;
     private long _writing;
 
-    public RequestMetrics()
+    public RequestMetrics(IMeterFactory meters)
     {
-        _meter.CreateObservableCounter(
+        var meter = meters.Create(ApiTelemetry.Name);
+        meter.CreateObservableCounter(
             "apiserver_request_total", () => _series.Values.Select(static s => new Measurement<long>(s.Count, s.Labels)), null,
             "Answered requests by verb, group, version, resource, subresource, scope and code.");
-        _meter.CreateObservableGauge(
+        meter.CreateObservableGauge(
             "apiserver_current_inflight_requests",
             () => (Measurement<long>[])
             [
@@ -48,9 +48,9 @@ internal sealed class RequestMetrics : IDisposable
                 new(Volatile.Read(ref _writing), new KeyValuePair<string, object?>("request_kind", "mutating")),
             ],
             null, "Requests being answered now, without those that last.");
-        _meter.CreateObservableGauge(
+        meter.CreateObservableGauge(
             "apiserver_longrunning_requests", () => _lasting.Values.SelectMany(static l => l.Requests()), null, "Watches and streams that are open.");
-        _meter.CreateObservableGauge(
+        meter.CreateObservableGauge(
             "apiserver_registered_watchers",
             () => _lasting.Select(static l => new Measurement<long>(
                 Volatile.Read(ref l.Value.Watches),
@@ -87,9 +87,6 @@ internal sealed class RequestMetrics : IDisposable
             series = _series.GetOrAdd(key, static k => new Series(k));
         series.Note(elapsed);
     }
-
-    /// <inheritdoc/>
-    public void Dispose() => _meter.Dispose();
 
     private ref long InFlight(RequestInfo info)
     {

@@ -17,7 +17,7 @@ internal sealed record PumpState(int Ready, int Running, int Delayed, long Progr
 /// The pumps that run in this silo, and when the others (they run once in the cluster) have answered last. The source of the check `controllers`, of
 /// `workqueue_depth` and of the change logs' lag.
 /// </summary>
-public sealed class ControllerPumps : IDisposable
+public sealed class ControllerPumps
 {
     /// <summary>
     /// A pump that has work and neither read a change nor ended a run for this long is stuck. Longer than a run may take
@@ -34,21 +34,22 @@ public sealed class ControllerPumps : IDisposable
     private readonly long _started;
     private readonly ConcurrentDictionary<ControllerPump, Watch> _running = new();
     private readonly ConcurrentDictionary<string, long> _answered = new(StringComparer.Ordinal);
-    private readonly Meter _meter = new(ControlPlaneTelemetry.Name);
 
     /// <summary>Made once for a silo.</summary>
-    public ControllerPumps(TimeProvider time)
+    public ControllerPumps(TimeProvider time, IMeterFactory meters)
     {
         ArgumentNullException.ThrowIfNull(time);
+        ArgumentNullException.ThrowIfNull(meters);
+        var meter = meters.Create(ControlPlaneTelemetry.Name);
         _time = time;
         _started = time.GetTimestamp();
-        _meter.CreateObservableGauge("workqueue_depth", () => _running.Keys.Select(static p => new Measurement<long>(p.State().Ready, Label(p))), null, "Objects that wait in a controller's queue.");
-        _meter.CreateObservableGauge(
+        meter.CreateObservableGauge("workqueue_depth", () => _running.Keys.Select(static p => new Measurement<long>(p.State().Ready, Label(p))), null, "Objects that wait in a controller's queue.");
+        meter.CreateObservableGauge(
             "orleanscluster_workqueue_delayed", () => _running.Keys.Select(static p => new Measurement<long>(p.State().Delayed, Label(p))), null,
             "Objects of a controller that wait for a back-off or a time of their own.");
-        _meter.CreateObservableGauge(
+        meter.CreateObservableGauge(
             "orleanscluster_workqueue_running", () => _running.Keys.Select(static p => new Measurement<long>(p.State().Running, Label(p))), null, "Runs of a controller under way.");
-        _meter.CreateObservableGauge(
+        meter.CreateObservableGauge(
             "orleanscluster_changelog_lag",
             () => _running.Keys.SelectMany(static p => p.State().Lag.Select(
                 l => new Measurement<long>(l.Revisions, Label(p), new KeyValuePair<string, object?>("resource", l.Resource)))),
@@ -75,9 +76,6 @@ public sealed class ControllerPumps : IDisposable
         var stuck = _running.Where(p => p.Value.IsStuck(p.Key.State(), _time)).Select(p => p.Key.Controller).ToList();
         return stuck.Count > 0 ? $"work, but no progress: {string.Join(", ", stuck)}" : null;
     }
-
-    /// <inheritdoc/>
-    public void Dispose() => _meter.Dispose();
 
     private static KeyValuePair<string, object?> Label(ControllerPump pump) => pump.Label;
 

@@ -9,7 +9,7 @@ namespace OrleansCluster.ControlPlane.Operations;
 /// <summary>
 /// What the scheduler tells: its attempts, and the queue of pending pods. The queue is the cluster's, so every silo shows the same; take the maximum, not the sum.
 /// </summary>
-public sealed class SchedulerMetrics : IMetricsRefresh, IDisposable
+public sealed class SchedulerMetrics : IMetricsRefresh
 {
     private const int MostAttemptsTold = 16;
 
@@ -18,18 +18,19 @@ public sealed class SchedulerMetrics : IMetricsRefresh, IDisposable
 
     private readonly IObjectStore _store;
     private readonly ConcurrentDictionary<(string Profile, string Result), KeyValuePair<string, object?>[]> _labels = new();
-    private readonly Meter _meter = new(ControlPlaneTelemetry.Name);
     private volatile QueueStatistics? _queue;
 
     /// <summary>Made once for a silo.</summary>
-    public SchedulerMetrics(IObjectStore store)
+    public SchedulerMetrics(IObjectStore store, IMeterFactory meters)
     {
+        ArgumentNullException.ThrowIfNull(meters);
         _store = store;
-        _meter.CreateObservableGauge(
+        var meter = meters.Create(ControlPlaneTelemetry.Name);
+        meter.CreateObservableGauge(
             "scheduler_pending_pods",
             () => Tell(static q => [new(q.Ready + q.Leased, Label("queue", "active")), new(q.Delayed, Label("queue", "unschedulable"))]),
             null, "Pending pods by queue: 'active' is due or being decided, 'unschedulable' waits for a change or its back-off.");
-        _meter.CreateObservableGauge(
+        meter.CreateObservableGauge(
             "orleanscluster_queue_items",
             () => Tell(static q =>
             [
@@ -38,7 +39,7 @@ public sealed class SchedulerMetrics : IMetricsRefresh, IDisposable
                 new(q.Delayed, Label("queue", PendingPods.Queue), Label("state", "delayed")),
             ]),
             null, "Items of a durable work queue by state.");
-        _meter.CreateObservableGauge(
+        meter.CreateObservableGauge(
             "orleanscluster_queue_oldest_age_seconds",
             () => _queue is { } q ? (Measurement<double>[])[new(q.OldestAge.TotalSeconds, Label("queue", PendingPods.Queue))] : [],
             null, "Age of the oldest item of a durable work queue.");
@@ -66,9 +67,6 @@ public sealed class SchedulerMetrics : IMetricsRefresh, IDisposable
     /// <inheritdoc/>
     public async ValueTask RefreshAsync(CancellationToken cancellationToken) =>
         _queue = await _store.GetQueueStatisticsAsync("pods", PendingPods.Queue, cancellationToken);
-
-    /// <inheritdoc/>
-    public void Dispose() => _meter.Dispose();
 
     private Measurement<long>[] Tell(Func<QueueStatistics, Measurement<long>[]> read) => _queue is { } queue ? read(queue) : [];
 

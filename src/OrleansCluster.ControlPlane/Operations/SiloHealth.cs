@@ -58,22 +58,19 @@ internal static class SiloHealth
     }
 
     /// <summary>How many silos there are, by this silo's word, and how often that has changed.</summary>
-    internal sealed class MembershipMetrics : IDisposable
+    internal sealed class MembershipMetrics
     {
-        private readonly Meter _meter = new(ControlPlaneTelemetry.Name);
-
-        public MembershipMetrics(IClusterMembershipService membership)
+        public MembershipMetrics(IClusterMembershipService membership, IMeterFactory meters)
         {
-            _meter.CreateObservableGauge(
+            var meter = meters.Create(ControlPlaneTelemetry.Name);
+            meter.CreateObservableGauge(
                 "orleanscluster_silos",
                 () => membership.CurrentSnapshot.Members.Values.GroupBy(static m => m.Status).Select(
                     static g => new Measurement<int>(g.Count(), new KeyValuePair<string, object?>("status", g.Key.ToString()))),
                 null, "Silos by status, dead ones included until they are forgotten.");
-            _meter.CreateObservableCounter(
+            meter.CreateObservableCounter(
                 "orleanscluster_membership_changes_total", () => Math.Max(0, membership.CurrentSnapshot.Version.Value), null,
                 "Version of the membership table, which every join, leave and death raises.");
         }
-
-        public void Dispose() => _meter.Dispose();
     }
 }

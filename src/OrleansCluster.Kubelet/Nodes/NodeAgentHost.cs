@@ -22,6 +22,7 @@ internal sealed class NodeAgentHost : IHostedService, IPodContainers, IAsyncDisp
     private readonly NodeAgentOptions _options;
     private readonly IGrainFactory _grains;
     private readonly TimeProvider _time;
+    private readonly IMeterFactory _meters;
     private readonly ILoggerFactory _loggers;
     private readonly Dictionary<string, NodeAgent> _agents = new(StringComparer.Ordinal);
     private WakeWheel? _wheel;
@@ -29,14 +30,14 @@ internal sealed class NodeAgentHost : IHostedService, IPodContainers, IAsyncDisp
     private NodeEvents? _events;
     private DockerEngine? _engine;
     private KubeletServer? _server;
-    private Meter? _gauges;
     private bool _stopped;
 
-    public NodeAgentHost(IOptions<NodeAgentOptions> options, IGrainFactory grains, TimeProvider time, ILoggerFactory loggers)
+    public NodeAgentHost(IOptions<NodeAgentOptions> options, IGrainFactory grains, TimeProvider time, IMeterFactory meters, ILoggerFactory loggers)
     {
         _options = options.Value;
         _grains = grains;
         _time = time;
+        _meters = meters;
         _loggers = loggers;
     }
 
@@ -71,7 +72,7 @@ internal sealed class NodeAgentHost : IHostedService, IPodContainers, IAsyncDisp
 
         foreach (var name in _options.Names())
             _agents.Add(name, new NodeAgent(SettingsOf(name), services));
-        _gauges = KubeletHealth.Gauges(_agents);
+        KubeletHealth.AddGauges(_meters, _agents);
         if (_options.ServerCertificate is not null)
         {
             _server = new KubeletServer(_options, this, _agents, _time, _loggers);
@@ -86,7 +87,6 @@ internal sealed class NodeAgentHost : IHostedService, IPodContainers, IAsyncDisp
         if (_stopped)
             return;
         _stopped = true;
-        _gauges?.Dispose();
         if (_server is not null)
             await _server.StopAsync();
         await Task.WhenAll(_agents.Values.Select(agent => agent.StopAsync()));

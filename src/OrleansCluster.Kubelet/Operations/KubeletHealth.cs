@@ -66,10 +66,10 @@ public static class KubeletHealth
         return all.Count == 0 ? null : string.Join(", ", all.Take(MostNames)) + (all.Count > MostNames ? $" and {all.Count - MostNames} more" : "");
     }
 
-    /// <summary>Gauges of a process's agents; made and disposed with them.</summary>
-    internal static Meter Gauges(IReadOnlyDictionary<string, NodeAgent> agents)
+    /// <summary>Gauges of a host's agents.</summary>
+    internal static void AddGauges(IMeterFactory meters, IReadOnlyDictionary<string, NodeAgent> agents)
     {
-        var meter = new Meter(KubeletTelemetry.Name);
+        var meter = meters.Create(KubeletTelemetry.Name);
         meter.CreateObservableGauge(
             "kubelet_running_pods", () => agents.Values.Sum(static a => a.Workers().Count(static w => w.Counts().Sandbox)), null, "Pods whose sandbox runs.");
         meter.CreateObservableGauge(
@@ -85,6 +85,5 @@ public static class KubeletHealth
                 new(agents.Values.Count(static a => !a.IsConnected), new KeyValuePair<string, object?>("connected", "false")),
             ],
             null, "Nodes of this process by whether their agent is connected to the control plane.");
-        return meter;
     }
 }

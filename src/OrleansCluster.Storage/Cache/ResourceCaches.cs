@@ -15,7 +15,6 @@ public sealed class ResourceCaches : IResourceCaches, IAsyncDisposable
     private readonly ILogger _logger;
     private readonly Lock _gate = new();
     private readonly Dictionary<string, ResourceCache> _caches = new(StringComparer.Ordinal);
-    private readonly Meter _meter = new(StoreTelemetry.Name);
     private bool _disposed;
 
     /// <summary>Makes an empty set of caches.</summary>
@@ -24,9 +23,11 @@ public sealed class ResourceCaches : IResourceCaches, IAsyncDisposable
     /// <param name="options">Settings.</param>
     /// <param name="time">Clock of time-outs, delays and the history's age.</param>
     /// <param name="random">Jitter; must be safe for concurrent use.</param>
+    /// <param name="meters">The host's meters, where they tell what is in them; null for caches without a host.</param>
     /// <param name="logger">Log.</param>
     public ResourceCaches(
-        ResourceRegistry registry, IObjectStore store, ResourceCacheOptions options, TimeProvider time, Random random, ILogger<ResourceCaches> logger)
+        ResourceRegistry registry, IObjectStore store, ResourceCacheOptions options, TimeProvider time, Random random, IMeterFactory? meters,
+        ILogger<ResourceCaches> logger)
     {
         _registry = registry;
         _store = store;
@@ -34,12 +35,14 @@ public sealed class ResourceCaches : IResourceCaches, IAsyncDisposable
         _time = time;
         _random = random;
         _logger = logger;
-        _meter.CreateObservableGauge(
+        if (meters?.Create(StoreTelemetry.Name) is not { } meter)
+            return;
+        meter.CreateObservableGauge(
             "apiserver_storage_objects", () => Measure(static s => s.Count), null, "Objects of a resource as this process sees them.");
-        _meter.CreateObservableGauge(
+        meter.CreateObservableGauge(
             "orleanscluster_cache_bytes", () => Measure(static s => s.Enumerate().Sum(static o => (long)o.Bytes.Length)), null,
             "Bytes of the objects of a resource in this process's cache.");
-        _meter.CreateObservableGauge(
+        meter.CreateObservableGauge(
             "orleanscluster_cache_revision", () => Measure(static s => s.Revision), null,
             "Revision up to which this process's cache of a resource follows the change log; the difference between two processes is the lag of one.");
     }
@@ -71,7 +74,6 @@ public sealed class ResourceCaches : IResourceCaches, IAsyncDisposable
     {
         lock (_gate)
             _disposed = true;
-        _meter.Dispose();
         // Nothing is added once disposed is set. One cache's failure to stop must not keep the others running.
         await Task.WhenAll(_caches.Values.Select(c => c.DisposeAsync().AsTask()));
     }

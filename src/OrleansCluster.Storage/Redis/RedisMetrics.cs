@@ -17,9 +17,10 @@ internal sealed class RedisMetrics : IDisposable
     private readonly Histogram<long> _tailLag;
     private readonly ConcurrentDictionary<(string Resource, string Queue), QueueStatistics> _queues = new();
 
-    public RedisMetrics()
+    /// <param name="meters">The host's, which then decides how long they last; null for a store without a host.</param>
+    public RedisMetrics(IMeterFactory? meters)
     {
-        _meter = new Meter(StoreTelemetry.Name);
+        _meter = meters?.Create(StoreTelemetry.Name) ?? new Meter(StoreTelemetry.Name);
         _commits = _meter.CreateCounter<long>("orleanscluster_store_commits", description: "Commits by resource and outcome.");
         _conflicts = _meter.CreateCounter<long>("orleanscluster_store_conflicts", description: "Commits refused by a check, by resource.");
         _epochs = _meter.CreateCounter<long>("orleanscluster_store_epoch_changes", description: "New epochs this process began or ran into, by resource.");

@@ -1,3 +1,4 @@
+using System.Diagnostics.Metrics;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using StackExchange.Redis;
@@ -23,7 +24,7 @@ public sealed partial class RedisObjectStore : IObjectStore
     private readonly RedisStoreOptions _options;
     private readonly TimeProvider _time;
     private readonly ILogger _logger;
-    private readonly RedisMetrics _metrics = new();
+    private readonly RedisMetrics _metrics;
     private readonly RedisConnections _connections;
     private readonly RedisEpochs _epochs;
     private readonly RedisCommitter _committer;
@@ -35,8 +36,9 @@ public sealed partial class RedisObjectStore : IObjectStore
     private Task _compaction = Task.CompletedTask;
     private int _disposed;
 
-    private RedisObjectStore(RedisStoreOptions options, TimeProvider time, Random random, ILogger logger)
+    private RedisObjectStore(RedisStoreOptions options, TimeProvider time, Random random, ILogger logger, IMeterFactory? meters)
     {
+        _metrics = new RedisMetrics(meters);
         _options = options;
         _time = time;
         _logger = logger;
@@ -52,14 +54,19 @@ public sealed partial class RedisObjectStore : IObjectStore
     /// Makes a store, which connects at its first use and closes with <see cref="DisposeAsync"/>. Hosts call <see cref="StartAsync"/> to learn early of
     /// settings that do not fit.
     /// </summary>
+    /// <param name="options">Settings.</param>
+    /// <param name="time">Clock of time-outs, ages and pauses.</param>
+    /// <param name="random">Jitter; must be safe for concurrent use.</param>
+    /// <param name="logger">Log.</param>
+    /// <param name="meters">The host's meters; null for a store without a host.</param>
     /// <exception cref="OptionsValidationException">An option is out of range.</exception>
-    public static RedisObjectStore Create(RedisStoreOptions options, TimeProvider time, Random random, ILogger<RedisObjectStore> logger)
+    public static RedisObjectStore Create(RedisStoreOptions options, TimeProvider time, Random random, ILogger<RedisObjectStore> logger, IMeterFactory? meters = null)
     {
         ArgumentNullException.ThrowIfNull(options);
         var check = new RedisStoreOptionsValidator().Validate(null, options);
         if (check.Failed)
             throw new OptionsValidationException("RedisStore", typeof(RedisStoreOptions), check.Failures);
-        var store = new RedisObjectStore(options, time, random, logger);
+        var store = new RedisObjectStore(options, time, random, logger, meters);
         store._compaction = store._compactor.RunAsync(store._stopping.Token);
         return store;
     }

@@ -1,3 +1,4 @@
+using System.Diagnostics.Metrics;
 using System.Net;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
 using OrleansCluster.ApiServer;
@@ -41,6 +42,8 @@ internal sealed class HealthEndpoints(IPEndPoint endpoint, IServiceProvider serv
     {
         var builder = WebApplication.CreateEmptyBuilder(new WebApplicationOptions());
         builder.Services.AddSingleton(loggers);
+        // This endpoint's connections are counted among the host's.
+        builder.Services.AddSingleton(services.GetRequiredService<IMeterFactory>());
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel =>
         {
             kestrel.AddServerHeader = false;

@@ -161,7 +161,7 @@ internal sealed class StoreCommitsScenario : IScenario
             var cpuBefore = Process.GetCurrentProcess().TotalProcessorTime;
             clock.Restart();
             await using var caches = new ResourceCaches(
-                registry, store, new ResourceCacheOptions(), TimeProvider.System, new Random(1), NullLogger<ResourceCaches>.Instance);
+                registry, store, new ResourceCacheOptions(), TimeProvider.System, new Random(1), null, NullLogger<ResourceCaches>.Instance);
             var cached = await caches.Get("pods").GetLatestAsync(cancellationToken);
             report.Add("cache-fill", clock.Elapsed.TotalMilliseconds, "ms", null, ("objects", cached.Count));
             report.Add("cache-fill-cpu", (Process.GetCurrentProcess().TotalProcessorTime - cpuBefore).TotalMilliseconds, "ms", null, ("objects", cached.Count));

@@ -1,3 +1,5 @@
+using System.Diagnostics.Metrics;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Time.Testing;
 using OrleansCluster.ControlPlane.Operations;
 
@@ -32,7 +34,8 @@ public sealed class ControllerPumpsTests
     [Fact]
     public void AControllerWhosePumpIsNotHeardOf_IsReportedByName()
     {
-        using var pumps = new ControllerPumps(_time);
+        using var services = new ServiceCollection().AddMetrics().BuildServiceProvider();
+        var pumps = new ControllerPumps(_time, services.GetRequiredService<IMeterFactory>());
         Assert.Null(pumps.Problem(["a", "b"]));
         _time.Advance(ControllerPumps.SilenceLimit + TimeSpan.FromSeconds(1));
         pumps.Answered("a");

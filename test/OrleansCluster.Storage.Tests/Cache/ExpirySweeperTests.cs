@@ -15,7 +15,7 @@ public sealed class ExpirySweeperTests
         var time = new FakeTimeProvider(new DateTimeOffset(2026, 1, 1, 12, 0, 0, TimeSpan.Zero));
         await using var store = SqliteObjectStore.Open(new SqliteStoreOptions(), time, NullLogger<SqliteObjectStore>.Instance);
         IObjectStore objects = store;
-        await using var caches = new ResourceCaches(Registry, store, new ResourceCacheOptions(), time, new Random(1), NullLogger<ResourceCaches>.Instance);
+        await using var caches = new ResourceCaches(Registry, store, new ResourceCacheOptions(), time, new Random(1), null, NullLogger<ResourceCaches>.Instance);
         await objects.CommitAsync(
             [
                 Event("a/old", 0, "2026-01-01T11:10:00Z"), // Expires at 12:10.

@@ -33,7 +33,7 @@ public sealed class ResourceCacheTests : IAsyncLifetime
     }
 
     private ResourceCaches NewCaches(ResourceCacheOptions options) =>
-        new(Registry, _store, options, _time, new Random(1), NullLogger<ResourceCaches>.Instance);
+        new(Registry, _store, options, _time, new Random(1), null, NullLogger<ResourceCaches>.Instance);
 
     private async Task<long> CommitAsync(Commit commit)
     {
