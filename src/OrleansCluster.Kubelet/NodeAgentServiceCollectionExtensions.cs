@@ -19,6 +19,7 @@ public static class NodeAgentServiceCollectionExtensions
         services.AddOptions<NodeAgentOptions>().Configure(configure).ValidateOnStart();
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<NodeAgentOptions>, NodeAgentOptionsValidator>());
         services.TryAddSingleton(TimeProvider.System);
+        services.AddMetrics();
         services.TryAddSingleton<NodeAgentHost>();
         services.AddSingleton<IHostedService>(static provider => provider.GetRequiredService<NodeAgentHost>());
         return services;

@@ -1,3 +1,4 @@
+using System.Diagnostics.Metrics;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
@@ -22,6 +23,7 @@ public sealed class TestNodes
         services.AddSingleton(cluster.GetRequiredService<ILoggerFactory>());
         services.AddSingleton(typeof(ILogger<>), typeof(Logger<>));
         services.AddSingleton(cluster.GetRequiredService<IGrainFactory>());
+        services.AddSingleton(cluster.GetRequiredService<IMeterFactory>()); // As in `dev`, the nodes' figures are among those of the cluster.
         services.AddSingleton(time);
         services.AddNodeAgents(agents => KubeletHost.Configure(agents, pki, nodes =>
         {

@@ -13,6 +13,7 @@ internal static class SiloHealth
     /// <summary>Registers a silo's checks and metrics; one line each.</summary>
     public static IServiceCollection AddSiloHealth(this IServiceCollection services)
     {
+        services.AddMetrics();
         services.AddSingleton<ControllerPumps>();
         services.AddSingleton<SchedulerMetrics>();
         services.AddSingleton<IMetricsRefresh>(static provider => provider.GetRequiredService<SchedulerMetrics>());
