@@ -1,4 +1,5 @@
 using System.Security.Cryptography.X509Certificates;
+using System.Text.Json;
 using OrleansCluster.EndToEnd.Harness;
 using OrleansCluster.Faults.Workloads;
 
@@ -117,32 +118,79 @@ internal sealed class FaultCluster : IAsyncDisposable
         }
     }
 
+    /// <summary>Waits until every API server and every node is ready; a time-out names the checks and nodes that are not.</summary>
     /// <param name="mayEnd">True while somebody starts again what ends.</param>
-    public async Task WaitReadyAsync(bool mayEnd = false)
+    public Task WaitReadyAsync(bool mayEnd = false) => Eventually.GetAsync(
+        "every API server and every node is ready",
+        async cancellation =>
+        {
+            if (!mayEnd && All.FirstOrDefault(r => !r.IsRunning) is { } ended)
+                throw new GiveUpException($"{ended.Name} has ended.\n{ended.Tail()}");
+            return await UnreadyAsync(cancellation);
+        },
+        unready => unready.Length == 0,
+        TimeSpan.FromSeconds(120));
+
+    /// <summary>What is not ready, in words; empty if everything is.</summary>
+    public async Task<string> UnreadyAsync(CancellationToken cancellation)
     {
         var control = Folder("control");
-        await Eventually.TrueAsync(
-            "every API server is ready",
-            async cancellation =>
+        if (!File.Exists(Path.Combine(control, "token")))
+            return "no token yet";
+        if (Endpoints.Count == 0)
+            Endpoints = [.. _apiPorts.Select(p => new ApiEndpoint(p.Name, Http(control, p.Port)))];
+        var unready = new List<string>();
+        foreach (var role in All.Where(r => !r.IsRunning))
+            unready.Add($"{role.Name} does not run");
+        foreach (var endpoint in Endpoints)
+        {
+            var (ok, text) = await AskAsync(endpoint, "readyz?verbose", cancellation);
+            if (!ok)
+                unready.Add($"{endpoint.Name}: {text}");
+        }
+        if (unready.Count > 0)
+            return string.Join('\n', unready);
+        foreach (var endpoint in Endpoints)
+        {
+            var (ok, text) = await AskAsync(endpoint, "api/v1/nodes", cancellation);
+            if (!ok)
             {
-                if (!mayEnd && All.FirstOrDefault(r => !r.IsRunning) is { } ended)
-                    throw new GiveUpException($"{ended.Name} has ended.\n{ended.Tail()}");
-                if (!File.Exists(Path.Combine(control, "token")))
-                    return false;
-                if (Endpoints.Count == 0)
-                    Endpoints = [.. _apiPorts.Select(p => new ApiEndpoint(p.Name, Http(control, p.Port)))];
-                foreach (var endpoint in Endpoints)
-                {
-                    using var answer = await endpoint.Http.GetAsync(new Uri("readyz", UriKind.Relative), cancellation);
-                    if (!answer.IsSuccessStatusCode)
-                        return false;
-                }
-                using var nodes = await Endpoints[0].Http.GetAsync(new Uri("api/v1/nodes", UriKind.Relative), cancellation);
-                using var list = System.Text.Json.JsonDocument.Parse(await nodes.Content.ReadAsStringAsync(cancellation));
-                return list.RootElement.GetProperty("items").EnumerateArray().Count(n => n.GetRawText().Contains("\"type\":\"Ready\",\"status\":\"True\"", StringComparison.Ordinal)
-                    || n.GetProperty("status").GetProperty("conditions").EnumerateArray().Any(c => c.GetProperty("type").GetString() == "Ready" && c.GetProperty("status").GetString() == "True")) == Kubelets.Count;
-            },
-            TimeSpan.FromSeconds(120));
+                unready.Add($"{endpoint.Name}, nodes: {text}");
+                continue;
+            }
+            using var list = JsonDocument.Parse(text);
+            var ready = 0;
+            foreach (var node in list.RootElement.GetProperty("items").EnumerateArray())
+            {
+                var condition = node.GetProperty("status").TryGetProperty("conditions", out var conditions)
+                    ? conditions.EnumerateArray().FirstOrDefault(c => c.GetProperty("type").GetString() == "Ready")
+                    : default;
+                if (condition.ValueKind == JsonValueKind.Object && condition.GetProperty("status").GetString() == "True")
+                    ready++;
+                else
+                    unready.Add($"{endpoint.Name}, node {node.GetProperty("metadata").GetProperty("name").GetString()}: {(condition.ValueKind == JsonValueKind.Object ? condition.GetRawText() : "no condition")}");
+            }
+            if (ready != Kubelets.Count)
+                unready.Add($"{endpoint.Name}: {ready} of {Kubelets.Count} nodes are ready");
+        }
+        return string.Join('\n', unready);
+    }
+
+    private static async Task<(bool Ok, string Text)> AskAsync(ApiEndpoint endpoint, string path, CancellationToken cancellation)
+    {
+        // Longer than any health check takes before it says that it got no answer.
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellation);
+        limit.CancelAfter(TimeSpan.FromSeconds(15));
+        try
+        {
+            using var answer = await endpoint.Http.GetAsync(new Uri(path, UriKind.Relative), limit.Token);
+            var text = await answer.Content.ReadAsStringAsync(limit.Token);
+            return (answer.IsSuccessStatusCode, answer.IsSuccessStatusCode ? text : $"{(int)answer.StatusCode} {text.Trim()}");
+        }
+        catch (Exception error) when (error is HttpRequestException or OperationCanceledException && !cancellation.IsCancellationRequested)
+        {
+            return (false, error.Message);
+        }
     }
 
     public async ValueTask DisposeAsync()

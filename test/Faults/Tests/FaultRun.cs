@@ -13,6 +13,7 @@ internal sealed class FaultRun(FaultCluster cluster, int seed, Action<string> lo
 {
     private static readonly TimeSpan Settle = TimeSpan.FromSeconds(90);
     private const int Clients = 4;
+    private readonly long _began = Stopwatch.GetTimestamp();
 
     public History History { get; } = new();
 
@@ -23,8 +24,28 @@ internal sealed class FaultRun(FaultCluster cluster, int seed, Action<string> lo
     /// <param name="mayLose">True: a change of epoch may lose acknowledged writes.</param>
     public async Task<Verdict> RunAsync(Func<FaultMaker, IEnumerable<Fault[]>> faults, bool mayLose)
     {
-        var began = Stopwatch.GetTimestamp();
-        void Say(string text) => log(string.Create(CultureInfo.InvariantCulture, $"[{Stopwatch.GetElapsedTime(began).TotalSeconds,6:0.0} s, {History.Operations.Count} operations] {text}"));
+        try
+        {
+            var verdict = await JudgeAsync(faults, mayLose);
+            if (verdict.Violations.Count > 0)
+                Keep();
+            return verdict;
+        }
+        catch (Exception error)
+        {
+            // The processes and their files are gone in a moment: whatever broke the run must be found in what is said here.
+            Say($"the run has broken: {error.Message}");
+            Say($"the last lines of each process:\n{cluster.Logs(30)}");
+            Keep();
+            throw;
+        }
+    }
+
+    private void Say(string text) =>
+        log(string.Create(CultureInfo.InvariantCulture, $"[{Stopwatch.GetElapsedTime(_began).TotalSeconds,6:0.0} s, {History.Operations.Count} operations] {text}"));
+
+    private async Task<Verdict> JudgeAsync(Func<FaultMaker, IEnumerable<Fault[]>> faults, bool mayLose)
+    {
         var workload = new ApiWorkload(cluster.Endpoints, History, seed) { PodCpu = await PodCpuAsync() };
         await workload.PrepareAsync(CancellationToken.None);
         using var endFollowers = new CancellationTokenSource();
@@ -65,8 +86,6 @@ internal sealed class FaultRun(FaultCluster cluster, int seed, Action<string> lo
             $"{History.Operations.Count(o => o.Outcome == Outcome.Ok)} ok, {History.Operations.Count(o => o.Outcome == Outcome.Failed)} refused, "
             + $"{History.Operations.Count(o => o.Outcome == Outcome.Unknown)} unknown; {workload.Followers.Sum(f => f.Relists)} lists and "
             + $"{workload.Followers.Sum(f => f.Observer.Steps.Count(s => s.Stream is not null))} streams of {workload.Followers.Count} followers; {verdict.RolledBack.Count} undone unacknowledged, {verdict.LostByPermission.Count} lost by permission");
-        if (verdict.Violations.Count > 0)
-            Keep(Say);
         return verdict;
     }
 
@@ -117,12 +136,12 @@ internal sealed class FaultRun(FaultCluster cluster, int seed, Action<string> lo
             await Task.Delay(100);
     }
 
-    private void Keep(Action<string> say)
+    private void Keep()
     {
         var folder = Directory.CreateDirectory(Path.Combine(Path.GetTempPath(), $"orleanscluster-faults-seed-{seed}")).FullName;
         History.Save(Path.Combine(folder, "history.json"));
         cluster.SaveLogs(folder);
-        say($"history and logs are in {folder}");
+        Say($"history and logs are in {folder}");
     }
 
     private static List<JsonElement> Bodies(Operation list)
