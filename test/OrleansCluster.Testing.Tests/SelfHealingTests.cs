@@ -124,6 +124,22 @@ public sealed class SelfHealingTests
     }
 
     [Fact]
+    public async Task Node_MarkedAsLostWhileItsSessionGoesOn_IsReadyWithTheNextHeartbeat()
+    {
+        // An agent that was paused or cut off for longer than the grace period finds its session as it was; its own next report is minutes away.
+        await using var cluster = await TestCluster.StartAsync(
+            new TestClusterOptions { Nodes = 1, ConfigureControlPlane = o => o.NodeHeartbeatInterval = TimeSpan.FromMilliseconds(500) }, Cancellation);
+        const string unknown = """{"status":{"conditions":[{"type":"Ready","status":"Unknown","reason":"NodeStatusUnknown"}]}}""";
+        var marked = await cluster.Kubernetes.PatchNodeStatusAsync(new V1Patch(unknown, V1Patch.PatchType.StrategicMergePatch), "node-1", cancellationToken: Cancellation);
+        Assert.Contains(marked.Status.Conditions, c => c is { Type: "Ready", Status: "Unknown" });
+
+        var nodes = await cluster.WaitForAsync<V1Node>(
+            n => n.Single().Status.Conditions.Any(c => c is { Type: "Ready", Status: "True" }) && n.Single().Spec.Taints is null or [],
+            "the node is ready and pods may go there", cancellationToken: Cancellation);
+        Assert.True(nodes.Single().Status.Conditions.Single(c => c.Type == "Ready").LastTransitionTime >= marked.Metadata.CreationTimestamp);
+    }
+
+    [Fact]
     public async Task Pod_FitsNowhere_SaysWhyAndRunsOnceItFits()
     {
         await using var cluster = await TestCluster.StartAsync(new TestClusterOptions { Nodes = 2 }, Cancellation);

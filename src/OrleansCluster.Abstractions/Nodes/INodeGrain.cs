@@ -102,6 +102,12 @@ public sealed record HeartbeatReply
 {
     /// <summary>False: the grain does not know this session (it moved or restarted); connect again.</summary>
     [Id(0)] public required bool Known { get; init; }
+
+    /// <summary>
+    /// True: the Node says that its agent is not heard. The agent was silent for the grace period without losing its session (it was paused, or cut off), so
+    /// only it can put the status right, and shall do so now instead of with its next report, which may be minutes away.
+    /// </summary>
+    [Id(1)] public bool StatusWanted { get; init; }
 }
 
 /// <summary>Asks a node for a place.</summary>

@@ -8,12 +8,14 @@ namespace OrleansCluster.ControlPlane.Controllers;
 /// <summary>
 /// Watches over the nodes: one whose agent has been silent for the grace period gets conditions Unknown and the taints that keep pods away; pods that
 /// do not tolerate a node's NoExecute taints, or no longer, are deleted there, so that their controllers replace them (wire contract,
-/// section 16). When the agent is back, the taints go.
+/// section 16). When the agent is back, its next heartbeat is answered with the wish for its status, and with that the taints go.
 /// </summary>
 public sealed class NodeLifecycleController(IGrainFactory grains, NodePods pods, IOptions<ControlPlaneOptions> options) : IController
 {
+    /// <summary>Key of the taint of a node whose agent is not heard.</summary>
+    internal const string Unreachable = "node.kubernetes.io/unreachable";
+
     private const string NotReady = "node.kubernetes.io/not-ready";
-    private const string Unreachable = "node.kubernetes.io/unreachable";
     private const string Unschedulable = "node.kubernetes.io/unschedulable";
 
     /// <summary>Deletions of one node side by side.</summary>

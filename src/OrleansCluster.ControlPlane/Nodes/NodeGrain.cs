@@ -2,6 +2,7 @@ using System.Text.Json.Nodes;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using OrleansCluster.Api;
+using OrleansCluster.ControlPlane.Controllers;
 using OrleansCluster.ControlPlane.Scheduling;
 using OrleansCluster.ControlPlane.Scheduling.Plugins;
 using OrleansCluster.Scheduling;
@@ -139,7 +140,7 @@ public sealed partial class NodeGrain(
         _lastHeartbeat = time.GetUtcNow();
         if (_lastHeartbeat - _leaseWritten >= LeaseWriteInterval)
             await WriteLeaseAsync(cancellationToken);
-        return new HeartbeatReply { Known = true };
+        return new HeartbeatReply { Known = true, StatusWanted = IsShownUnreachable() };
     }
 
     /// <inheritdoc/>
@@ -224,6 +225,22 @@ public sealed partial class NodeGrain(
         foreach (var pod in promised ?? [])
             usage = usage.With(pod);
         return usage;
+    }
+
+    /// <summary>
+    /// Asked with each heartbeat and not remembered: the node controller may mark the node a moment after the agent is back, and this may be another activation
+    /// than the one that was not heard.
+    /// </summary>
+    private bool IsShownUnreachable()
+    {
+        if (caches.Get("nodes").Current?.Find("", Name) is not { } node)
+            return false;
+        foreach (var taint in NodeReader.Of(node).Taints)
+        {
+            if (taint.Key == NodeLifecycleController.Unreachable)
+                return true;
+        }
+        return false;
     }
 
     // Best effort: a heartbeat counts whether or not its Lease could be written.

@@ -10,8 +10,8 @@ internal interface IControlPlane
     /// <summary>Opens a node's session. Returns the handle that keeps the observer alive and how often to send heartbeats.</summary>
     Task<NodeConnection> ConnectAsync(string node, string sessionId, INodeObserver observer, CancellationToken cancellationToken);
 
-    /// <summary>Returns false when the session is not known any more.</summary>
-    Task<bool> HeartbeatAsync(string node, string sessionId, CancellationToken cancellationToken);
+    /// <summary>Tells that the agent lives.</summary>
+    Task<HeartbeatReply> HeartbeatAsync(string node, string sessionId, CancellationToken cancellationToken);
 
     /// <summary>Closes a session.</summary>
     Task DisconnectAsync(string node, string sessionId, CancellationToken cancellationToken);

@@ -25,12 +25,8 @@ internal sealed class OrleansControlPlane(IGrainFactory grains, TimeSpan callTim
         }
     }
 
-    public async Task<bool> HeartbeatAsync(string node, string sessionId, CancellationToken cancellationToken)
-    {
-        var reply = await BoundedAsync(
-            token => Node(node).HeartbeatAsync(new NodeHeartbeat { SessionId = sessionId }, token), cancellationToken);
-        return reply.Known;
-    }
+    public Task<HeartbeatReply> HeartbeatAsync(string node, string sessionId, CancellationToken cancellationToken) =>
+        BoundedAsync(token => Node(node).HeartbeatAsync(new NodeHeartbeat { SessionId = sessionId }, token), cancellationToken);
 
     public Task DisconnectAsync(string node, string sessionId, CancellationToken cancellationToken) =>
         BoundedAsync(async token =>

@@ -58,8 +58,11 @@ internal sealed partial class NodeAgent
                 cancellationToken.ThrowIfCancellationRequested();
                 if (observer.Ended.IsCompleted)
                     return "the node's grain moves to another silo";
-                if (!await _services.ControlPlane.HeartbeatAsync(Name, sessionId, cancellationToken))
+                var reply = await _services.ControlPlane.HeartbeatAsync(Name, sessionId, cancellationToken);
+                if (!reply.Known)
                     return "the session is not known any more";
+                if (reply.StatusWanted)
+                    await WriteStatusAgainAsync(cancellationToken);
             }
         }
         finally

@@ -6,7 +6,7 @@ using OrleansCluster.Kubelet.Runtime;
 
 namespace OrleansCluster.Kubelet.Nodes;
 
-/// <summary>The node's own status: written at once when something changed (looked at every 10 s) and every 5 minutes anyway.</summary>
+/// <summary>The node's own status: written at once when something changed (looked at every 10 s) or the control plane asks for it, and every 5 minutes anyway.</summary>
 internal sealed partial class NodeAgent
 {
     private readonly SemaphoreSlim _statusGate = new(1);
@@ -65,6 +65,15 @@ internal sealed partial class NodeAgent
         {
             _statusGate.Release();
         }
+    }
+
+    /// <summary>The control plane has written Unknown over the conditions: each of them turns now.</summary>
+    private async Task WriteStatusAgainAsync(CancellationToken cancellationToken)
+    {
+        await _statusGate.WaitAsync(cancellationToken);
+        _conditionsSince.Clear();
+        _statusGate.Release();
+        await WriteNodeStatusAsync(force: true, cancellationToken);
     }
 
     private void TellTransitions(NodeHealth health)

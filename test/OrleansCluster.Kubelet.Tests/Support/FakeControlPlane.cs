@@ -136,12 +136,21 @@ internal sealed class FakeControlPlane : IControlPlane
     /// <summary>The push that follows a connect.</summary>
     public Task Pushing { get; private set; } = Task.CompletedTask;
 
-    public Task<bool> HeartbeatAsync(string node, string sessionId, CancellationToken cancellationToken)
+    public Task<HeartbeatReply> HeartbeatAsync(string node, string sessionId, CancellationToken cancellationToken)
     {
         Count("heartbeat");
         lock (_gate)
-            return Task.FromResult(_sessions.TryGetValue(node, out var session) && session.Session == sessionId);
+        {
+            return Task.FromResult(new HeartbeatReply
+            {
+                Known = _sessions.TryGetValue(node, out var session) && session.Session == sessionId,
+                StatusWanted = StatusWanted,
+            });
+        }
     }
+
+    /// <summary>What heartbeats are answered with: the Node was marked as not heard.</summary>
+    public bool StatusWanted { get; set; }
 
     public Task DisconnectAsync(string node, string sessionId, CancellationToken cancellationToken)
     {
