@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Diagnostics.Metrics;
 using System.Net;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
@@ -53,6 +54,7 @@ internal sealed class HealthEndpoints(IPEndPoint endpoint, IServiceProvider serv
         var metrics = new MetricsPage(app, services);
         app.Run(context =>
         {
+            Traces.LeaveOut(Activity.Current);
             var path = context.Request.Path.Value ?? "";
             if (!HttpMethods.IsGet(context.Request.Method) && !HttpMethods.IsHead(context.Request.Method))
                 context.Response.StatusCode = StatusCodes.Status405MethodNotAllowed;

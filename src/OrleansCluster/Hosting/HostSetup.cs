@@ -1,3 +1,4 @@
+using System.Collections;
 using Microsoft.Extensions.Logging.Console;
 using OrleansCluster.Api;
 using OrleansCluster.ApiServer;
@@ -33,8 +34,15 @@ internal static class HostSetup
     }
 
     /// <summary>A builder for roles without a web server of their own.</summary>
-    public static HostApplicationBuilder CreateBuilder() =>
-        Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { ApplicationName = "orleanscluster", DisableDefaults = true });
+    public static HostApplicationBuilder CreateBuilder()
+    {
+        var builder = Host.CreateApplicationBuilder(new HostApplicationBuilderSettings { ApplicationName = "orleanscluster", DisableDefaults = true });
+        // OpenTelemetry reads its own variables from the host's configuration, which is empty without defaults.
+        builder.Configuration.AddInMemoryCollection(Environment.GetEnvironmentVariables().Cast<DictionaryEntry>()
+            .Where(static variable => ((string)variable.Key).StartsWith("OTEL_", StringComparison.Ordinal))
+            .Select(static variable => KeyValuePair.Create((string)variable.Key, (string?)variable.Value)));
+        return builder;
+    }
 
     /// <summary>A builder for roles that serve the API.</summary>
     public static WebApplicationBuilder CreateWebBuilder() => WebApplication.CreateSlimBuilder(new WebApplicationOptions

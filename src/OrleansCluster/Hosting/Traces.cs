@@ -36,6 +36,15 @@ internal static class Traces
                 .AddSource("OrleansCluster*", "Microsoft.AspNetCore", "Microsoft.Orleans.Application", "Microsoft.Orleans.Runtime")
                 .SetSampler(new RequestSampler(SamplerOf(Environment.GetEnvironmentVariable)))));
 
+    /// <summary>Takes the span of a probe or a scrape out of its trace, and everything that follows from it.</summary>
+    internal static void LeaveOut(Activity? span)
+    {
+        if (span is null)
+            return;
+        span.IsAllDataRequested = false;
+        span.ActivityTraceFlags &= ~ActivityTraceFlags.Recorded;
+    }
+
     /// <summary>The sampler that OpenTelemetry's variables name; its own reading of them ends where a sampler is set.</summary>
     internal static Sampler SamplerOf(Func<string, string?> variable)
     {
