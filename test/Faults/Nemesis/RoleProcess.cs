@@ -26,6 +26,9 @@ internal sealed class RoleProcess(string name, string program, IReadOnlyList<str
     /// <summary>The ports it listens on; cutting it off is dropping what goes to and from them.</summary>
     public IReadOnlyList<int> Ports => ports;
 
+    /// <summary>What the next start runs: another build of the same program, during an upgrade.</summary>
+    public string Program { get; set; } = program;
+
     public bool IsRunning => _process is { HasExited: false };
 
     public int Starts { get; private set; }
@@ -57,7 +60,7 @@ internal sealed class RoleProcess(string name, string program, IReadOnlyList<str
         IsWanted = true;
         _process?.Dispose();
         Note($"----- start {Starts}: {string.Join(' ', arguments)}");
-        _process = Command.Start(program, [.. arguments, .. more]);
+        _process = Command.Start(Program, [.. arguments, .. more]);
         _process.StandardInput.Close();
         _reading = Task.WhenAll(CollectAsync(_process.StandardOutput), CollectAsync(_process.StandardError));
     }
