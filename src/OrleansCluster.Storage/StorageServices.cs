@@ -64,6 +64,16 @@ public static class StorageServices
         return services;
     }
 
+    /// <summary>
+    /// Starts the caches of all registered resources with the host instead of at the first request for each. For API servers, which are ready when their caches
+    /// are full: a client whose list or watch began elsewhere then finds the changes since here as well.
+    /// </summary>
+    public static IServiceCollection FillResourceCachesAtStart(this IServiceCollection services)
+    {
+        services.TryAddEnumerable(ServiceDescriptor.Singleton<IHostedService, CacheStarter>());
+        return services;
+    }
+
     /// <summary>Adds the service that removes objects whose time to live has passed (events). For silos.</summary>
     public static IServiceCollection AddExpirySweeper(this IServiceCollection services, Action<ExpirySweeperOptions>? configure = null)
     {
@@ -80,6 +90,18 @@ public static class StorageServices
         services.AddMetrics();
         services.TryAddSingleton(TimeProvider.System);
         services.TryAddSingleton(Random.Shared);
+    }
+
+    private sealed class CacheStarter(IResourceCaches caches, ResourceRegistry registry) : IHostedService
+    {
+        public Task StartAsync(CancellationToken cancellationToken)
+        {
+            foreach (var definition in registry.All)
+                _ = caches.Get(definition.Resource);
+            return Task.CompletedTask;
+        }
+
+        public Task StopAsync(CancellationToken cancellationToken) => Task.CompletedTask;
     }
 
     /// <summary>Opens the store when the host starts, so that an unusable one ends the start and not the first request.</summary>

@@ -64,6 +64,37 @@ public sealed class SeveralSilosTests(ITestOutputHelper output)
     }
 
     [Fact]
+    public async Task A_list_goes_on_at_another_API_server_as_if_it_were_the_first()
+    {
+        await using var cluster = await StartAsync(silos: 1, apiServers: 2);
+        await cluster.WaitForAsync(
+            async token =>
+            {
+                using var answer = await cluster.Http.GetAsync(new Uri(cluster.BaseAddresses[1], "/readyz"), token);
+                return answer.IsSuccessStatusCode;
+            },
+            "the other API server is ready", cancellationToken: Cancellation);
+        foreach (var name in (string[])["a", "b", "c", "d"])
+            await cluster.Kubernetes.CreateNamespacedConfigMapAsync(new V1ConfigMap { Metadata = new() { Name = "page-" + name } }, "default", cancellationToken: Cancellation);
+        var page = await ListAsync(0, "limit=2");
+        Assert.Equal(["page-a", "page-b"], Names(page));
+        await cluster.Kubernetes.DeleteNamespacedConfigMapAsync("page-c", "default", cancellationToken: Cancellation);
+        await cluster.Kubernetes.CreateNamespacedConfigMapAsync(new V1ConfigMap { Metadata = new() { Name = "page-bb" } }, "default", cancellationToken: Cancellation);
+
+        var rest = await ListAsync(1, $"limit=5&continue={page["metadata"]!["continue"]}");
+        Assert.Equal(["page-c", "page-d"], Names(rest));
+        Assert.Equal((string?)page["metadata"]!["resourceVersion"], (string?)rest["metadata"]!["resourceVersion"]);
+
+        async Task<JsonNode> ListAsync(int server, string query)
+        {
+            var path = new Uri(cluster.BaseAddresses[server], $"{ConfigMaps}?fieldSelector=metadata.name!%3Dkube-root-ca.crt&{query}");
+            return JsonNode.Parse(await cluster.Http.GetStringAsync(path, Cancellation))!;
+        }
+
+        static IEnumerable<string> Names(JsonNode list) => list["items"]!.AsArray().Select(i => (string)i!["metadata"]!["name"]!);
+    }
+
+    [Fact]
     public async Task A_lost_membership_table_is_written_again_by_the_silos_and_a_further_one_can_join()
     {
         await using var cluster = await StartAsync(silos: 2, apiServers: 1);

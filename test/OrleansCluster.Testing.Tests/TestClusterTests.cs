@@ -1,4 +1,5 @@
 using System.Net;
+using System.Text.Json.Nodes;
 using k8s;
 using k8s.Models;
 using OrleansCluster.ControlPlane.Controllers;
@@ -50,6 +51,24 @@ public sealed class TestClusterTests
             foreach (var cluster in clusters)
                 await cluster.DisposeAsync();
         }
+    }
+
+    [Fact]
+    public async Task A_page_of_a_moment_before_a_restart_is_a_410_whose_token_goes_on_inconsistently()
+    {
+        await using var cluster = await TestCluster.StartAsync(new TestClusterOptions { InMemory = false, Nodes = 0 }, Cancellation);
+        foreach (var name in (string[])["m0", "m1", "m2"])
+            await cluster.Kubernetes.CreateNamespacedSecretAsync(new V1Secret { Metadata = new() { Name = name } }, "default", cancellationToken: Cancellation);
+        var page = await cluster.Kubernetes.ListNamespacedSecretAsync("default", limit: 1, cancellationToken: Cancellation);
+        await cluster.Kubernetes.CreateNamespacedSecretAsync(new V1Secret { Metadata = new() { Name = "m3" } }, "default", cancellationToken: Cancellation);
+        await cluster.RestartAsync(Cancellation);
+
+        using var expired = await cluster.Http.GetAsync(new Uri($"/api/v1/namespaces/default/secrets?limit=1&continue={page.Metadata.ContinueProperty}", UriKind.Relative), Cancellation);
+        Assert.Equal(HttpStatusCode.Gone, expired.StatusCode);
+        var status = JsonNode.Parse(await expired.Content.ReadAsStringAsync(Cancellation))!;
+        Assert.Equal("Expired", (string?)status["reason"]);
+        var rest = await cluster.Kubernetes.ListNamespacedSecretAsync("default", continueParameter: (string?)status["metadata"]!["continue"], cancellationToken: Cancellation);
+        Assert.Equal(["m1", "m2", "m3"], rest.Items.Select(s => s.Metadata.Name));
     }
 
     [Fact]

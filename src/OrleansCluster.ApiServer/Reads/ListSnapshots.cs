@@ -4,8 +4,8 @@ using OrleansCluster.Storage;
 namespace OrleansCluster.ApiServer;
 
 /// <summary>
-/// Keeps the snapshots that paged lists go on from, so that every page of a list shows one moment. Bounded in number and age: a list that takes
-/// longer is told to start anew (410), as with a compacted kube-apiserver. Snapshots share their objects with the cache, so one costs what has
+/// Keeps the snapshots that paged lists go on from, so that every page of a list shows one moment. Bounded in number and age. What is not kept here, because
+/// another API server began the list, is made anew from the cache's history; a list older than that is told to start anew (410), as with a compacted kube-apiserver. Snapshots share their objects with the cache, so one costs what has
 /// changed since. Thread-safe.
 /// </summary>
 internal sealed class ListSnapshots(TimeProvider time)
@@ -89,8 +89,9 @@ internal sealed class ReadStates(ListSnapshots snapshots)
                 return await cache.GetLatestAsync(cancellationToken);
             if (snapshots.Find(resource, continued.Revision) is { } held)
                 return held;
-            var current = await cache.GetSnapshotAsync(cancellationToken);
-            return current.Revision == continued.Revision ? current : throw ExpiredPage(continued);
+            // Another API server may have begun the list, and may be ahead of this one.
+            await NotOlderThanAsync(cache, continued.Revision, cancellationToken);
+            return cache.FindEarlier(continued.Revision) ?? throw ExpiredPage(continued);
         }
         if (options.ResourceVersion is not { } revision)
             return await cache.GetLatestAsync(cancellationToken);
@@ -101,10 +102,9 @@ internal sealed class ReadStates(ListSnapshots snapshots)
             return await NotOlderThanAsync(cache, revision, cancellationToken);
         if (snapshots.Find(resource, revision) is { } kept)
             return kept;
-        var newest = await NotOlderThanAsync(cache, revision, cancellationToken);
-        return newest.Revision == revision
-            ? newest
-            : throw new StatusException(StatusError.Expired("The resourceVersion for the provided list is too old."));
+        await NotOlderThanAsync(cache, revision, cancellationToken);
+        return cache.FindEarlier(revision)
+            ?? throw new StatusException(StatusError.Expired("The resourceVersion for the provided list is too old."));
     }
 
     /// <summary>A state not older than a revision.</summary>

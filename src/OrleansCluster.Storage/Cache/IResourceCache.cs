@@ -104,6 +104,12 @@ public interface IResourceCache
     ValueTask<ICacheSnapshot> WaitForAsync(long revision, TimeSpan timeout, CancellationToken cancellationToken);
 
     /// <summary>
+    /// The state at a revision that has been reached, made from the newest one by taking the changes since back, newest first; null if the history no
+    /// longer reaches back to it. Every process that follows the resource can so go on with a list that another one began. Costs what has changed since.
+    /// </summary>
+    ICacheSnapshot? FindEarlier(long revision);
+
+    /// <summary>
     /// Starts reading changes after a revision. The watcher pulls: a slow one falls behind the bounded history and is told so, it never holds
     /// memory of its own.
     /// </summary>

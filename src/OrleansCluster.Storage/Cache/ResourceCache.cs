@@ -92,6 +92,29 @@ internal sealed partial class ResourceCache : IResourceCache, IAsyncDisposable
             : WaitForSlowAsync(revision, timeout, cancellationToken);
 
     /// <inheritdoc/>
+    public ICacheSnapshot? FindEarlier(long revision)
+    {
+        CacheSnapshot snapshot;
+        CacheChange[] since;
+        lock (_gate)
+        {
+            if (_snapshot is not { } current || revision > current.Revision || revision < _history.Start)
+                return null;
+            snapshot = current;
+            since = _history.Read(revision, int.MaxValue);
+        }
+        var tree = snapshot.Tree.ToBuilder();
+        for (var i = since.Length - 1; i >= 0; i--)
+        {
+            if (since[i].Previous is CachedObject previous)
+                tree.Set(previous);
+            else
+                tree.Remove(SortKey.Of((CachedObject)since[i].Object));
+        }
+        return new CacheSnapshot(revision, tree.ToTree());
+    }
+
+    /// <inheritdoc/>
     public ICacheWatcher Watch(long afterRevision)
     {
         ThrowIfStopping();

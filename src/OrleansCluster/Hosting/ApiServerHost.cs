@@ -3,6 +3,7 @@ using System.Net.Sockets;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 using OrleansCluster.ApiServer;
 using OrleansCluster.Hosting.Clustering;
+using OrleansCluster.Storage;
 
 namespace OrleansCluster.Hosting;
 
@@ -61,6 +62,7 @@ internal static class ApiServerHost
         var builder = HostSetup.CreateWebBuilder();
         var pki = builder.AddBasics(options.DataDirectory, options.LogLevel, options.Time);
         builder.Services.AddSharedStore(options.Cluster);
+        builder.Services.FillResourceCachesAtStart();
         builder.AddClusterClient(options.Cluster, pki, "orleanscluster:apiserver", options.Dashboard);
         builder.AddKubernetesApiServer(api =>
         {

@@ -15,8 +15,9 @@ internal sealed class FaultCluster : IAsyncDisposable
     private readonly List<HttpClient> _clients = [];
     private readonly List<(string Name, int Port)> _apiPorts = [];
 
-    private FaultCluster(int silos, int apiServers, int kubelets, int? minReplicas)
+    private FaultCluster(int silos, int apiServers, int kubelets, int? minReplicas, string program)
     {
+        RoleProcess Role(string name, string[] arguments, params int[] ports) => new(name, program, [.. arguments, "--log-level", "Warning"], ports);
         if (minReplicas is not null)
             Sentinels = new SentinelSet(Folder("redis"), guarded: minReplicas > 0);
         var redisPort = RoleProcess.FreePort();
@@ -68,12 +69,14 @@ internal sealed class FaultCluster : IAsyncDisposable
     /// <param name="apiServers">API servers.</param>
     /// <param name="kubelets">Node agents, one node each.</param>
     /// <param name="minReplicas">Null: one Redis alone. A number: Redis with a replica and sentinels, and so many replicas asked for every write.</param>
-    public static async Task<FaultCluster> StartAsync(int silos = 2, int apiServers = 2, int kubelets = 3, int? minReplicas = null)
+    /// <param name="program">The build that the roles run; null: the one under test.</param>
+    public static async Task<FaultCluster> StartAsync(int silos = 2, int apiServers = 2, int kubelets = 3, int? minReplicas = null, string? program = null)
     {
-        var cluster = new FaultCluster(silos, apiServers, kubelets, minReplicas);
+        program ??= Repository.Executable;
+        var cluster = new FaultCluster(silos, apiServers, kubelets, minReplicas, program);
         try
         {
-            (await Command.RunAsync(Repository.Executable, ["pki", "init", "--data", cluster.Folder("control")])).OrFail();
+            (await Command.RunAsync(program, ["pki", "init", "--data", cluster.Folder("control")])).OrFail();
             if (cluster.Sentinels is { } sentinels)
                 await sentinels.StartAsync();
             else
@@ -205,9 +208,6 @@ internal sealed class FaultCluster : IAsyncDisposable
     /// <summary>A Redis with the settings that the project ships.</summary>
     public static RoleProcess RedisServer(string name, int port, string folder, params string[] more) => new(
         name, "redis-server", ["--port", $"{port}", "--bind", "127.0.0.1", "--dir", folder, "--appendonly", "yes", "--appendfsync", "always", "--save", "", .. more], [port]);
-
-    private static RoleProcess Role(string name, string[] arguments, params int[] ports) =>
-        new(name, Repository.Executable, [.. arguments, "--log-level", "Warning"], ports);
 
     private string Folder(string name) => Directory.CreateDirectory(Path.Combine(_data, name)).FullName;
 

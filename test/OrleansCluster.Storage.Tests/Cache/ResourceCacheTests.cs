@@ -68,6 +68,43 @@ public sealed class ResourceCacheTests : IAsyncLifetime
     }
 
     [Fact]
+    public async Task FindEarlier_EveryRevisionOfTheHistory_IsWhatWasThen()
+    {
+        var random = new Random(7);
+        var cache = _caches.Get("pods");
+        var begin = (await cache.GetLatestAsync(Token)).Revision;
+        var known = new Dictionary<string, long>(StringComparer.Ordinal);
+        var then = new List<(long Revision, string[] Objects)> { (begin, []) };
+        for (var i = 0; i < 300; i++)
+        {
+            var key = $"ns/p{random.Next(25)}";
+            var revision = known.TryGetValue(key, out var old) && random.Next(3) == 0
+                ? await CommitAsync(Delete(key, old))
+                : await CommitAsync(Put(key, old));
+            var snapshot = await cache.WaitForAsync(revision, Patience, Token);
+            if (snapshot.Find("ns", key[3..]) is null)
+                known.Remove(key);
+            else
+                known[key] = revision;
+            then.Add((revision, Show(snapshot)));
+        }
+        Assert.All(then, t => Assert.Equal(t.Objects, Show(cache.FindEarlier(t.Revision)!)));
+        Assert.Null(cache.FindEarlier(then[^1].Revision + 1));
+
+        static string[] Show(ICacheSnapshot snapshot) => [.. snapshot.Enumerate().Select(o => $"{o.Key} {o.Revision}")];
+    }
+
+    [Fact]
+    public async Task FindEarlier_OlderThanTheCache_IsNull()
+    {
+        var first = await CommitAsync(Put("ns/a", 0));
+        await CommitAsync(Put("ns/b", 0));
+        var cache = _caches.Get("pods");
+        await cache.GetLatestAsync(Token);
+        Assert.Null(cache.FindEarlier(first));
+    }
+
+    [Fact]
     public async Task Snapshot_HoldsWhatIsStored_InOrder()
     {
         foreach (var key in (string[])["b/x", "a/z", "a/b", "a-b/c", "b/a"])
