@@ -115,13 +115,26 @@ public static class ApiServerRegistration
         {
             // A client in the middle of its work is sent to another server while this one still answers: a request that is on its way when an idle
             // connection is closed would be lost (RFC 9112, 9.6). HTTP/2 has GOAWAY for that, which Kestrel sends by itself.
-            if (shutdown.HasBegun && !HttpProtocol.IsHttp2(context.Request.Protocol))
-                context.Response.Headers.Connection = "close";
+            if (!HttpProtocol.IsHttp2(context.Request.Protocol))
+            {
+                if (shutdown.HasBegun)
+                    context.Response.Headers.Connection = "close";
+                else if (!HttpMethods.IsGet(context.Request.Method))
+                    context.Response.OnStarting(AskToGo, (shutdown, context)); // A write may take so long that the end begins before its answer does.
+            }
             if (context.GetEndpoint() is not null)
                 return next(context);
             return swagger is not null && SwaggerPages.Serves(context.Request.Path) ? swagger.HandleAsync(context) : router.HandleAsync(context);
         });
         return app;
+    }
+
+    private static Task AskToGo(object state)
+    {
+        var (shutdown, context) = ((GracefulShutdown, HttpContext))state;
+        if (shutdown.HasBegun)
+            context.Response.Headers.Connection = "close";
+        return Task.CompletedTask;
     }
 
     private static void ConfigureKestrel(KestrelServerOptions kestrel, ApiServerOptions options, IServiceProvider provider)

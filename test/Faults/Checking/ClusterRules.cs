@@ -16,6 +16,7 @@ internal static class ClusterRules
             ? new Node(Name(n), Cpu(a.GetProperty("cpu")), int.Parse(a.GetProperty("pods").GetString()!, CultureInfo.InvariantCulture))
             : null!).ToDictionary(n => n.Name, StringComparer.Ordinal);
         CheckBindings(history, nodes, verdict);
+        SurplusRule.Check(history, verdict);
         CheckEnd(history, nodes, verdict);
     }
 

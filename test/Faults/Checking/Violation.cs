@@ -54,6 +54,9 @@ internal enum Rule
     /// <summary>More or fewer pods than declared.</summary>
     Replicas,
 
+    /// <summary>More pods than declared for longer, or by more, than a decision that is undone explains.</summary>
+    Surplus,
+
     /// <summary>An object whose owner is gone.</summary>
     Orphan,
 

@@ -22,9 +22,10 @@ internal sealed class FaultCluster : IAsyncDisposable
             Sentinels = new SentinelSet(Folder("redis"), guarded: minReplicas > 0);
         var redisPort = RoleProcess.FreePort();
         Redis = Sentinels?.First ?? RedisServer("redis", redisPort, Folder("redis"));
+        Id = $"faults-{redisPort}";
         string[] cluster =
         [
-            "--redis", Sentinels?.Address ?? $"127.0.0.1:{redisPort}", "--cluster-id", $"faults-{redisPort}", "--redis-min-replicas", $"{minReplicas ?? 0}",
+            "--redis", Sentinels?.Address ?? $"127.0.0.1:{redisPort}", "--cluster-id", Id, "--redis-min-replicas", $"{minReplicas ?? 0}",
         ];
         for (var i = 1; i <= silos; i++)
         {
@@ -51,6 +52,9 @@ internal sealed class FaultCluster : IAsyncDisposable
     }
 
     public RoleProcess Redis { get; }
+
+    /// <summary>Name of the cluster, in its keys too.</summary>
+    public string Id { get; }
 
     public List<RoleProcess> Silos { get; } = [];
 

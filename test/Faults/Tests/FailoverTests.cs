@@ -1,8 +1,11 @@
 using System.Diagnostics;
+using System.Net;
 using System.Text.Json.Nodes;
+using Microsoft.Extensions.Logging.Abstractions;
 using OrleansCluster.EndToEnd.Harness;
 using OrleansCluster.Faults.Nemesis;
 using OrleansCluster.Faults.Workloads;
+using OrleansCluster.Storage;
 
 namespace OrleansCluster.Faults.Tests;
 
@@ -57,7 +60,7 @@ public sealed class FailoverTests
                 await load.UntilAsync(load.Answered + 50);
             }
             await load.StopAsync();
-            Say($"rolling restart: {load.Answered} requests, the slowest took {load.Slowest.TotalSeconds:0.0} s; {load.Events} watch events over {load.Streams} streams");
+            Say($"rolling restart: {load.Answered} requests, the slowest took {load.Slowest.TotalSeconds:0.0} s; {load.Events} watch events over {load.Streams} streams, {load.Relists} lists again");
             NoFailures(cluster, load);
         }
         Assert.Equal(before, await PodNamesAsync(cluster));
@@ -77,13 +80,19 @@ public sealed class FailoverTests
         var lost = cluster.Kubelets[0];
         await lost.KillAsync();
 
-        // Grace period 5 s, eviction delay 3 s: long past, nothing can be asked meanwhile.
-        await Task.Delay(TimeSpan.FromSeconds(20), Cancellation);
+        // Nobody can be asked but the store.
+        await using (var store = Store(cluster))
+        {
+            await Eventually.GetAsync(
+                "nine pods run, and none on the lost node",
+                async token => (await store.GetSnapshotAsync("pods", token)).Objects.Select(o => JsonNode.Parse(o.Value)!).Where(IsAlive).Select(p => $"{p["spec"]!["nodeName"]} {p["status"]!["phase"]}").ToArray(),
+                pods => pods.Length == 9 && pods.All(p => p.EndsWith(" Running", StringComparison.Ordinal) && !p.StartsWith("node-1 ", StringComparison.Ordinal)));
+        }
         foreach (var server in cluster.ApiServers)
             server.Start();
         await Eventually.TrueAsync("an API server answers", async token => (await cluster.Endpoints[0].Http.GetAsync(new Uri("readyz", UriKind.Relative), token)).IsSuccessStatusCode);
         var pods = (await GetAsync(cluster, Pods))["items"]!.AsArray();
-        var alive = pods.Where(p => p!["metadata"]!["deletionTimestamp"] is null).ToArray();
+        var alive = pods.Where(p => IsAlive(p!)).ToArray();
         Assert.Equal(9, alive.Length);
         Assert.All(alive, p => Assert.Equal("Running", (string?)p!["status"]!["phase"]));
         Assert.All(alive, p => Assert.NotEqual("node-1", (string?)p!["spec"]!["nodeName"]));
@@ -120,6 +129,50 @@ public sealed class FailoverTests
         Say($"one silo alone took a write {Stopwatch.GetElapsedTime(begin).TotalSeconds:0.0} s after its start");
         cluster.Silos[1].Start();
     }
+
+    [Fact]
+    public async Task While_Redis_is_away_writes_are_told_to_come_again()
+    {
+        await using var cluster = await FaultCluster.StartAsync(silos: 1, apiServers: 1, kubelets: 1);
+        foreach (var name in (string[])["known", "other"])
+            await SendAsync(cluster, HttpMethod.Post, ConfigMaps, new JsonObject { ["metadata"] = new JsonObject { ["name"] = name } });
+        var known = await GetAsync(cluster, $"{ConfigMaps}/known");
+
+        await cluster.Redis.KillAsync();
+        (HttpMethod Method, string Path, JsonNode? Body)[] writes =
+        [
+            (HttpMethod.Post, ConfigMaps, new JsonObject { ["metadata"] = new JsonObject { ["name"] = "new" } }),
+            (HttpMethod.Patch, $"{ConfigMaps}/known", new JsonObject { ["data"] = new JsonObject { ["a"] = "b" } }),
+            (HttpMethod.Put, $"{ConfigMaps}/other", new JsonObject { ["metadata"] = new JsonObject { ["name"] = "other" }, ["data"] = new JsonObject { ["a"] = "b" } }),
+            (HttpMethod.Delete, $"{ConfigMaps}/known", null),
+            (HttpMethod.Delete, ConfigMaps, null),
+            (HttpMethod.Post, Controllers, Replicas("web", 1)),
+        ];
+        await Task.WhenAll(writes.Select(async write =>
+        {
+            using var request = RestLoad.Request(write.Method, write.Path, write.Body);
+            using var response = await cluster.Endpoints[0].Http.SendAsync(request, Cancellation);
+            var text = await response.Content.ReadAsStringAsync(Cancellation);
+            Assert.True(response.StatusCode is HttpStatusCode.ServiceUnavailable or HttpStatusCode.GatewayTimeout, $"{write.Method} {write.Path}: {(int)response.StatusCode} {text}");
+            var status = JsonNode.Parse(text)!;
+            Assert.Equal(("Status", (int)response.StatusCode), ((string?)status["kind"], (int)status["code"]!));
+            Assert.True((int?)status["details"]?["retryAfterSeconds"] > 0 && response.Headers.RetryAfter is not null, $"{write.Method} {write.Path}: {text}");
+        }));
+        cluster.Redis.Start();
+
+        // Whoever comes again gets through, and sees what a write of unknown outcome may have left, but no mixture.
+        await SendAsync(cluster, HttpMethod.Post, ConfigMaps, new JsonObject { ["metadata"] = new JsonObject { ["name"] = "later" } });
+        await cluster.WaitReadyAsync();
+        var now = (await GetAsync(cluster, ConfigMaps))["items"]!.AsArray();
+        var left = now.SingleOrDefault(i => (string?)i!["metadata"]!["name"] == "known");
+        Assert.True(left is null || (string?)left["metadata"]!["uid"] == (string?)known["metadata"]!["uid"], $"{left}");
+    }
+
+    private static bool IsAlive(JsonNode pod) => pod["metadata"]!["deletionTimestamp"] is null;
+
+    private static RedisObjectStore Store(FaultCluster cluster) => RedisObjectStore.Create(
+        new RedisStoreOptions { ConnectionString = $"127.0.0.1:{cluster.Redis.Ports[0]}", KeyPrefix = $"oc.{cluster.Id}" }, TimeProvider.System, Random.Shared,
+        NullLogger<RedisObjectStore>.Instance);
 
     private static void Say(string text) => TestContext.Current.TestOutputHelper?.WriteLine(text);
 

@@ -55,16 +55,20 @@ internal sealed class RestLoad : IAsyncDisposable
 
     public int Streams => _followers.Sum(f => f.Streams);
 
+    /// <summary>Times a watch had to list again.</summary>
+    public int Relists => _followers.Sum(f => f.Relists);
+
     /// <summary>Ends the clients, and waits until every watch has seen all they did.</summary>
     public async Task StopAsync()
     {
         await _stop.CancelAsync();
         await Task.WhenAll(_workers);
-        if (Failures.IsEmpty)
+        if (Failures.IsEmpty && _followers.Length > 0)
         {
+            var (names, _) = await Follower.ListAsync(_servers[0], TestContext.Current.CancellationToken);
             await Eventually.GetAsync(
-                $"every watch has seen {_created} creations and {_deleted} removals", _ => Task.FromResult(string.Join(", ", _followers.Select(f => $"{f.Added} and {f.Deleted}"))),
-                _ => _followers.All(f => f.Added >= _created && f.Deleted >= _deleted), TimeSpan.FromSeconds(20));
+                $"every watch has seen {_created} creations, {_deleted} removals, and {names.Count} objects are left",
+                _ => Task.FromResult(string.Join("; ", _followers.AsEnumerable())), _ => _followers.All(f => f.HasSeen(_created, _deleted, names)), TimeSpan.FromSeconds(20));
         }
         await EndWatchesAsync();
     }
@@ -175,7 +179,10 @@ internal sealed class RestLoad : IAsyncDisposable
         }
     }
 
-    /// <summary>One list, then one watch after the other from where the last one ended; a change that comes twice, out of order, or not at all is a failure.</summary>
+    /// <summary>
+    /// One list, then one watch after the other from where the last one ended; a change that comes twice, out of order, or not at all is a failure. A server
+    /// that has just started does not have what was before its first list and says so by 410, as any client expects; then there is another list.
+    /// </summary>
     private sealed class Follower(RestLoad load, int number)
     {
         private readonly TaskCompletionSource _listed = new(TaskCreationOptions.RunContinuationsAsynchronously);
@@ -183,9 +190,11 @@ internal sealed class RestLoad : IAsyncDisposable
 
         public Task Listed => _listed.Task;
 
-        public int Added { get; private set; }
+        private readonly HashSet<string> _names = new(StringComparer.Ordinal);
+        private int _added;
+        private int _deleted;
 
-        public int Deleted { get; private set; }
+        public int Relists { get; private set; }
 
         public int Events { get; private set; }
 
@@ -202,11 +211,23 @@ internal sealed class RestLoad : IAsyncDisposable
                     try
                     {
                         if (_last == 0)
-                            await ListAsync(endpoint, cancellation);
+                        {
+                            (var names, _last) = await ListAsync(endpoint, cancellation);
+                            lock (_names)
+                            {
+                                _names.Clear();
+                                _names.UnionWith(names);
+                            }
+                        }
                         _listed.TrySetResult();
-                        await WatchAsync(endpoint, cancellation);
-                        // It has ended the stream as one that stops does, or after the time asked for.
-                        server++;
+                        if (await WatchAsync(endpoint, cancellation))
+                        {
+                            // It has ended the stream as one that stops does, or after the time asked for.
+                            server++;
+                            continue;
+                        }
+                        Relists++;
+                        _last = 0;
                     }
                     catch (HttpRequestException error) when (error.HttpRequestError is HttpRequestError.ConnectionError or HttpRequestError.SecureConnectionError)
                     {
@@ -227,18 +248,33 @@ internal sealed class RestLoad : IAsyncDisposable
             }
         }
 
-        private async Task ListAsync(ApiEndpoint endpoint, CancellationToken cancellation)
+        /// <summary>Its objects are those that are there; every change was seen, as far as the follower did not have to list again.</summary>
+        public bool HasSeen(int created, int deleted, HashSet<string> names)
         {
-            var list = JsonNode.Parse(await endpoint.Http.GetStringAsync(new Uri(ConfigMaps, UriKind.Relative), cancellation))!;
-            _last = Revision(list);
-            Added = list["items"]!.AsArray().Count(i => IsOurs(i!));
+            lock (_names)
+                return _names.SetEquals(names) && (Relists > 0 || (_added == created && _deleted == deleted));
         }
 
-        private async Task WatchAsync(ApiEndpoint endpoint, CancellationToken cancellation)
+        public override string ToString()
+        {
+            lock (_names)
+                return $"{_added} creations, {_deleted} removals, {_names.Count} objects left after {Relists} further lists";
+        }
+
+        public static async Task<(HashSet<string> Names, long Revision)> ListAsync(ApiEndpoint endpoint, CancellationToken cancellation)
+        {
+            var list = JsonNode.Parse(await endpoint.Http.GetStringAsync(new Uri(ConfigMaps, UriKind.Relative), cancellation))!;
+            return (list["items"]!.AsArray().Where(i => IsOurs(i!)).Select(i => Name(i!)).ToHashSet(StringComparer.Ordinal), Revision(list));
+        }
+
+        /// <summary>False if it must list again.</summary>
+        private async Task<bool> WatchAsync(ApiEndpoint endpoint, CancellationToken cancellation)
         {
             var path = string.Create(CultureInfo.InvariantCulture, $"{ConfigMaps}?watch=1&resourceVersion={_last}&timeoutSeconds=20");
             using var request = new HttpRequestMessage(HttpMethod.Get, new Uri(path, UriKind.Relative));
             using var response = await endpoint.Http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, cancellation);
+            if (response.StatusCode == HttpStatusCode.Gone)
+                return false;
             response.EnsureSuccessStatusCode();
             Streams++;
             using var reader = new StreamReader(await response.Content.ReadAsStreamAsync(cancellation));
@@ -246,20 +282,34 @@ internal sealed class RestLoad : IAsyncDisposable
             {
                 var change = JsonNode.Parse(line)!;
                 var (type, revision) = ((string?)change["type"], Revision(change["object"]!));
+                if (type == "ERROR" && (int?)change["object"]!["code"] == 410)
+                    return false;
                 if (type == "ERROR" || revision <= _last)
                     throw new InvalidOperationException($"after revision {_last} came {line}");
                 _last = revision;
                 if (!IsOurs(change["object"]!))
                     continue;
                 Events++;
-                if (type == "ADDED")
-                    Added++;
-                else if (type == "DELETED")
-                    Deleted++;
+                lock (_names)
+                {
+                    var fits = type switch
+                    {
+                        "ADDED" => _names.Add(Name(change["object"]!)),
+                        "DELETED" => _names.Remove(Name(change["object"]!)),
+                        _ => _names.Contains(Name(change["object"]!)),
+                    };
+                    if (!fits)
+                        throw new InvalidOperationException($"{line} does not follow from what came before");
+                    _added += type == "ADDED" ? 1 : 0;
+                    _deleted += type == "DELETED" ? 1 : 0;
+                }
             }
+            return true;
         }
 
-        private static bool IsOurs(JsonNode obj) => ((string?)obj["metadata"]!["name"])!.StartsWith("load-", StringComparison.Ordinal);
+        private static bool IsOurs(JsonNode obj) => Name(obj).StartsWith("load-", StringComparison.Ordinal);
+
+        private static string Name(JsonNode obj) => (string)obj["metadata"]!["name"]!;
 
         private static long Revision(JsonNode obj) => long.Parse((string?)obj["metadata"]?["resourceVersion"] ?? "0", CultureInfo.InvariantCulture);
     }
