@@ -120,7 +120,7 @@ public static class ApiServerRegistration
                 if (shutdown.HasBegun)
                     context.Response.Headers.Connection = "close";
                 else if (!HttpMethods.IsGet(context.Request.Method))
-                    context.Response.OnStarting(AskToGo, (shutdown, context)); // A write may take so long that the end begins before its answer does.
+                    context.Response.OnStarting(AskToGoAsync, (shutdown, context)); // A write may take so long that the end begins before its answer does.
             }
             if (context.GetEndpoint() is not null)
                 return next(context);
@@ -129,7 +129,7 @@ public static class ApiServerRegistration
         return app;
     }
 
-    private static Task AskToGo(object state)
+    private static Task AskToGoAsync(object state)
     {
         var (shutdown, context) = ((GracefulShutdown, HttpContext))state;
         if (shutdown.HasBegun)
