@@ -13,6 +13,12 @@ public interface IObjectReader
     /// <summary>The newest committed revision of a resource; 0 before its first commit.</summary>
     ValueTask<long> GetRevisionAsync(string resource, CancellationToken cancellationToken);
 
+    /// <summary>
+    /// Which history of a resource this process last met: another number than before means that acknowledged writes may be gone, so that what is remembered from
+    /// before is of no use. Asks nobody; any call that reaches the store brings it up to date. 0: this store never loses its newest writes, or it was not met yet.
+    /// </summary>
+    long EpochOf(string resource) => 0;
+
     /// <summary>The object as last committed, or null.</summary>
     ValueTask<StoredObject?> GetAsync(string resource, string key, CancellationToken cancellationToken);
 

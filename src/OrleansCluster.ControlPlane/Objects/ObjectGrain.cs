@@ -46,6 +46,7 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
     private StoredObject? _current;
     private bool _loaded;
     private int _doubts;
+    private long _epoch;
     private AnsweredRequests _answered;
     private string? _traceParent;
 
@@ -153,6 +154,11 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
         var current = _current;
         if (request.Verb == ObjectVerb.Create && current is not null)
         {
+            // Who is told that it exists may rely on it, so the store is asked once whether it has lost it.
+            var epoch = services.Store.EpochOf(_key.Resource);
+            await services.Store.GetRevisionAsync(_key.Resource, cancellationToken);
+            if (epoch != services.Store.EpochOf(_key.Resource))
+                return null;
             var stored = CanonicalJson.Parse(current.Value);
             return (string?)stored["metadata"]?["uid"] == request.NewUid.ToString()
                 ? Succeed(201, current, []) // Our own create, whose first answer was lost.
@@ -227,14 +233,19 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
 
     private async ValueTask LoadAsync(CancellationToken cancellationToken)
     {
+        // The store has lost its newest writes since, and what is remembered here may be one of them.
+        if (_loaded && _epoch != services.Store.EpochOf(_key.Resource))
+            Doubt();
         while (!_loaded)
         {
             var doubt = _doubts;
+            var epoch = services.Store.EpochOf(_key.Resource);
             var stored = await services.Store.GetAsync(_key.Resource, _key.StorageKey, cancellationToken);
             // A read that interleaved may have loaded, and a write committed or failed since: what was asked for before that is of no use.
             if (_loaded || doubt != _doubts)
                 continue;
             _current = stored;
+            _epoch = epoch == 0 ? services.Store.EpochOf(_key.Resource) : epoch;
             _loaded = true;
         }
     }

@@ -105,6 +105,9 @@ public sealed partial class RedisObjectStore : IObjectStore
         (await GetStateAsync(resource, cancellationToken)).Revision;
 
     /// <inheritdoc/>
+    public long EpochOf(string resource) => Resource(resource).Session?.Epoch ?? 0;
+
+    /// <inheritdoc/>
     public async ValueTask<long> GetCompactedRevisionAsync(string resource, CancellationToken cancellationToken) =>
         (await GetStateAsync(resource, cancellationToken)).Compacted;
 

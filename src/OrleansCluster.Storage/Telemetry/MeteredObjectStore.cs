@@ -61,6 +61,9 @@ public sealed class MeteredObjectStore(IObjectStore inner) : IObjectStore
         TimeAsync(StoreTelemetry.Operation.Revision, Inner.GetRevisionAsync(resource, cancellationToken));
 
     /// <inheritdoc/>
+    public long EpochOf(string resource) => Inner.EpochOf(resource);
+
+    /// <inheritdoc/>
     public ValueTask<StoredObject?> GetAsync(string resource, string key, CancellationToken cancellationToken) =>
         TimeAsync(StoreTelemetry.Operation.Get, Inner.GetAsync(resource, key, cancellationToken));
 

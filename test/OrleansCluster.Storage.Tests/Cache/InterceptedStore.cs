@@ -38,6 +38,8 @@ internal sealed class InterceptedStore(IObjectStore inner) : IObjectStore
         return await inner.ReadChangesAsync(resource, afterRevision, maxCount, wait, cancellationToken);
     }
 
+    public long EpochOf(string resource) => inner.EpochOf(resource);
+
     public ValueTask<StoredObject?> GetAsync(string resource, string key, CancellationToken cancellationToken) => inner.GetAsync(resource, key, cancellationToken);
 
     public ValueTask<IReadOnlyList<CommitResult>> CommitAsync(IReadOnlyList<Commit> commits, CancellationToken cancellationToken) => inner.CommitAsync(commits, cancellationToken);
