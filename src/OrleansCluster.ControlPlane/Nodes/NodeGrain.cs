@@ -181,13 +181,18 @@ public sealed partial class NodeGrain(
 
     /// <summary>
     /// Becomes the node's authority again: another activation, or the store itself at a change of its own epoch, has moved the fence, or this grain must. What
-    /// was bound under an older epoch is read before the next promise.
+    /// was bound under an older epoch is read before the next promise. If anybody else has moved the fence meanwhile, he may have given the places promised here
+    /// to others: all promises are void then, and each is asked for anew.
     /// </summary>
     private async Task TakeNewEpochAsync(CancellationToken cancellationToken)
     {
         var old = _epoch;
-        _epoch = await store.AdvanceFenceAsync("pods", Fence, cancellationToken);
+        var next = await store.AdvanceFenceAsync("pods", Fence, cancellationToken);
         await nodePods.GetLatestAsync(Name, cancellationToken);
+        if (next != old + 1)
+            _promises.Clear();
+        // Last: if the reading fails, nothing is promised under an epoch whose pods are not known.
+        _epoch = next;
         Log.NewEpoch(logger, Name, old, _epoch);
     }
 

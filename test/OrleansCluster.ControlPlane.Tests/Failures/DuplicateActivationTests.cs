@@ -1,6 +1,9 @@
+using System.Text;
 using System.Text.Json.Nodes;
 using OrleansCluster.Api;
 using OrleansCluster.ControlPlane.Controllers;
+using OrleansCluster.ControlPlane.Objects;
+using OrleansCluster.ControlPlane.Scheduling;
 using OrleansCluster.ControlPlane.Tests.Harness;
 
 namespace OrleansCluster.ControlPlane.Tests.Failures;
@@ -72,6 +75,28 @@ public sealed class DuplicateActivationTests
     }
 
     [Fact]
+    public async Task NodeGrain_AnotherOneHasFilledTheNode_DoesNotKeepItsPromisesUnderANewEpoch()
+    {
+        await using var pair = await StartPairAsync(new TestClusterOptions());
+        await pair.First.CreateAsync("nodes", Manifests.Node("n0", pods: 2));
+        for (var i = 0; i < 4; i++)
+            await pair.First.CreateAsync("pods", Manifests.Pod($"p{i}"));
+
+        var old = await ReserveAsync(pair.First, "p0");
+        Assert.Equal(old.Epoch, (await ReserveAsync(pair.First, "p1")).Epoch);
+        foreach (var name in (string[])["p2", "p3"])
+        {
+            var promise = await ReserveAsync(pair.Second, name);
+            Assert.True(promise.Admitted);
+            Assert.True((await BindAsync(pair.Second, name, promise.Epoch)).IsSuccess);
+        }
+        Assert.True(ObjectGrain.IsFenceMoved((await BindAsync(pair.First, "p0", old.Epoch)).GetError()!));
+
+        Assert.False((await ReserveAsync(pair.First, "p0", old.Epoch)).Admitted);
+        Assert.False((await ReserveAsync(pair.First, "p1", old.Epoch)).Admitted);
+    }
+
+    [Fact]
     public async Task PumpsAndReconcileGrains_Doubled_SettleOnWhatIsDeclared()
     {
         await using var pair = await StartPairAsync(new TestClusterOptions
@@ -88,6 +113,24 @@ public sealed class DuplicateActivationTests
         Task SettlesAsync(int count) => pair.First.UntilAsync(
             $"there are {count} pods", () => pair.First.ListAsync("pods"), pods => pods.Count(p => !p.IsDeleting()) == count);
     }
+
+    private static async Task<ReserveReply> ReserveAsync(TestCluster cluster, string pod, long refused = 0)
+    {
+        var bytes = CanonicalJson.SerializeNode((await cluster.GetAsync("pods", pod))!);
+        var read = PodReader.Read(bytes);
+        return await cluster.Grains.GetGrain<INodeGrain>("n0").ReserveAsync(
+            new ReserveRequest { PodUid = read.Uid, PodKey = $"default/{pod}", Pod = bytes, Requirements = read, RefusedEpoch = refused }, Cancellation);
+    }
+
+    private static async Task<ObjectReply> BindAsync(TestCluster cluster, string pod, long epoch) => await cluster.ExecuteAsync(
+        cluster.Key("pods", pod),
+        new ObjectRequest
+        {
+            Verb = ObjectVerb.Bind,
+            Body = Encoding.UTF8.GetBytes($$"""{"kind":"Binding","apiVersion":"v1","metadata":{"name":"{{pod}}","namespace":"default"},"target":{"kind":"Node","name":"n0"} }"""),
+            NodeEpoch = epoch,
+            FieldValidation = FieldValidation.Ignore,
+        });
 
     private static async Task<Pair> StartPairAsync(TestClusterOptions options)
     {
