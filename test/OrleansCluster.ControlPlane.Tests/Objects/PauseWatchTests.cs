@@ -1,7 +1,6 @@
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.DependencyInjection.Extensions;
 using Microsoft.Extensions.Time.Testing;
-using OrleansCluster.Api;
 using OrleansCluster.ControlPlane.Objects;
 using OrleansCluster.ControlPlane.Tests.Harness;
 
