@@ -15,7 +15,6 @@ public sealed class BrokenClusterTests
     [InlineData(StoreBug.DropsCommits)]
     [InlineData(StoreBug.SwallowsChange)]
     [InlineData(StoreBug.CommitsTwice)]
-    [InlineData(StoreBug.Resurrects)]
     public async Task A_bug_is_caught_through_the_API(StoreBug bug)
     {
         var cancellation = TestContext.Current.CancellationToken;

@@ -39,9 +39,7 @@ public sealed class FailoverTests
         }
     }
 
-    // Long until ten runs in a row have failed no request: before a late answer asked to leave too, one in ten did.
     [Fact]
-    [Trait("Category", "Long")]
     public async Task A_rolling_restart_fails_no_request()
     {
         await using var cluster = await FaultCluster.StartAsync(silos: 2, apiServers: 2, kubelets: 2);
