@@ -51,6 +51,12 @@ public sealed class ApiServerOptions
     /// </summary>
     public TimeSpan ShutdownDelay { get; set; }
 
+    /// <summary>
+    /// Most connections open at once, on each of <see cref="Endpoints"/>; one more is closed before its TLS handshake. Default 10,000; 0 for no limit. An idle
+    /// connection costs some ten kilobytes and a file descriptor, and HTTP/2 clients carry all their watches on one.
+    /// </summary>
+    public int MaxConnections { get; set; } = 10_000;
+
     internal string PkiDirectory => Path.Combine(DataDirectory, "pki");
 
     internal string AdminTokenFile => Path.Combine(DataDirectory, "token");
@@ -78,6 +84,8 @@ internal sealed class ApiServerOptionsValidator : IValidateOptions<ApiServerOpti
             failures.Add($"ApiServerOptions.PublicUrl '{url}' must be an https URL.");
         if (options.ShutdownDelay < TimeSpan.Zero)
             failures.Add($"ApiServerOptions.ShutdownDelay {options.ShutdownDelay} must not be negative.");
+        if (options.MaxConnections < 0)
+            failures.Add($"ApiServerOptions.MaxConnections {options.MaxConnections} must not be negative; 0 is no limit.");
         return failures.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(failures);
     }
 }

@@ -140,6 +140,8 @@ public static class ApiServerRegistration
     private static void ConfigureKestrel(KestrelServerOptions kestrel, ApiServerOptions options, IServiceProvider provider)
     {
         kestrel.AddServerHeader = false;
+        // Streams that leave HTTP (exec, attach, port-forward over SPDY and WebSocket) are counted apart.
+        kestrel.Limits.MaxConcurrentConnections = kestrel.Limits.MaxConcurrentUpgradedConnections = options.MaxConnections > 0 ? options.MaxConnections : null;
         kestrel.Limits.MaxRequestBodySize = HardBodyLimit;
         // A command given to exec and a long selector stand in the first line; kube-apiserver takes up to 1 MiB.
         kestrel.Limits.MaxRequestLineSize = MaxRequestLine;

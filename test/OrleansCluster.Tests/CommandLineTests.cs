@@ -48,6 +48,7 @@ public sealed class CommandLineTests
     [InlineData("--runtime", "dev", "--runtime", "lxc")]
     [InlineData("--nodes", "dev", "--nodes", "many")]
     [InlineData("--no-such-option", "dev", "--no-such-option")]
+    [InlineData("--max-connections must be between", "apiserver", "--redis", "localhost:1", "--max-connections", "-1")]
     [InlineData("--redis", "silo")]
     [InlineData("--redis", "apiserver")]
     [InlineData("--gateway", "proxy")]

@@ -20,12 +20,13 @@ internal static class ApiServerCommand
             CustomParser = result => Uri.TryCreate(result.Tokens[0].Value, UriKind.Absolute, out var parsed) ? parsed : RoleOptions.Fail<Uri>(result, "is not a URL"),
         };
         var reuse = new Option<bool>("--reuse-port") { Description = "Share the port with other API servers of this machine (Linux)." };
+        var connections = RoleOptions.Count("--max-connections", "Most connections open at once; further ones are closed at once (0: no limit).", 10_000);
         var verbosity = RoleOptions.Verbosity();
         var health = new HealthOptions();
         var dashboard = RoleOptions.Dashboard();
         var command = new Command("apiserver", "Run one API server of a cluster. Any number of them may stand behind a load balancer.")
         {
-            data, address, port, names, url, reuse, verbosity,
+            data, address, port, names, url, reuse, connections, verbosity,
         };
         cluster.AddTo(command);
         health.AddTo(command);
@@ -39,6 +40,7 @@ internal static class ApiServerCommand
                 TlsNames = parsed.GetRequiredValue(names),
                 PublicUrl = parsed.GetValue(url),
                 ReusePort = parsed.GetValue(reuse),
+                MaxConnections = parsed.GetValue(connections),
                 LogLevel = parsed.GetValue(verbosity),
                 Health = health.Read(parsed),
                 Dashboard = parsed.GetValue(dashboard),

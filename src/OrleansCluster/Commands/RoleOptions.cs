@@ -32,6 +32,14 @@ internal static class RoleOptions
         return option;
     }
 
+    /// <summary>A number of things, 0 for as many as come.</summary>
+    public static Option<int> Count(string name, string description, int standard)
+    {
+        var option = new Option<int>(name) { Description = description, DefaultValueFactory = _ => standard };
+        option.Validators.Add(result => Range(result, 0, 1_000_000));
+        return option;
+    }
+
     /// <summary>An address of this machine.</summary>
     public static Option<IPAddress> Address(string name, string description) => new(name)
     {

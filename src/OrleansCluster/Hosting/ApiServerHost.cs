@@ -28,6 +28,9 @@ internal sealed record ApiServerHostOptions
     /// <summary>Several API servers of one machine listen on the same port, and the kernel deals connections out to them.</summary>
     public bool ReusePort { get; init; }
 
+    /// <summary>Most connections open at once; 0 for no limit.</summary>
+    public int MaxConnections { get; init; } = new ApiServerOptions().MaxConnections;
+
     /// <summary>The clock.</summary>
     public TimeProvider Time { get; init; } = TimeProvider.System;
 
@@ -70,6 +73,7 @@ internal static class ApiServerHost
             api.Endpoints.Add(options.Endpoint);
             api.PublicUrl = options.PublicUrl;
             api.ShutdownDelay = ShutdownDelay;
+            api.MaxConnections = options.MaxConnections;
             foreach (var name in options.TlsNames)
                 api.ExtraHosts.Add(name);
         });

@@ -22,6 +22,9 @@ public sealed class TestCluster : IAsyncLifetime
 
     public string Folder { get; } = Directory.CreateTempSubdirectory("apiserver-test-").FullName;
 
+    /// <summary>See <see cref="ApiServerOptions.MaxConnections"/>.</summary>
+    public int MaxConnections { get; init; }
+
     public Uri Url { get; private set; } = null!;
 
     public IServiceProvider Services => _app!.Services;
@@ -57,6 +60,7 @@ public sealed class TestCluster : IAsyncLifetime
             options.DataDirectory = Folder;
             options.Endpoints.Add(new IPEndPoint(IPAddress.Loopback, 0));
             options.TokenFile = tokens;
+            options.MaxConnections = MaxConnections;
         });
         _app = builder.Build();
         _app.MapKubernetesApi();
