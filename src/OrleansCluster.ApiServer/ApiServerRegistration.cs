@@ -173,7 +173,12 @@ public static class ApiServerRegistration
     /// <summary>TLS settings shared by all connections; made anew only when the certificate has been renewed.</summary>
     private sealed class ServerTls(ClusterPki pki, ApiServerOptions options)
     {
-        private readonly string[] _hosts = [.. options.ExtraHosts];
+        // An address that it is told to listen on is one that clients use.
+        private readonly string[] _hosts =
+        [
+            .. options.ExtraHosts,
+            .. options.Endpoints.Select(e => e.Address).Where(a => !a.Equals(IPAddress.Any) && !a.Equals(IPAddress.IPv6Any)).Select(a => a.ToString()),
+        ];
         private Settings? _settings;
 
         public ValueTask<SslServerAuthenticationOptions> OnConnectionAsync(TlsHandshakeCallbackContext context)

@@ -105,6 +105,19 @@ internal sealed class FaultMaker(FaultCluster cluster, int seed, Action<string> 
         ];
     }
 
+    /// <summary>What has a network of its own is cut off from everything, for moments and for longer than the others wait; what comes between meets it weakened.</summary>
+    public IReadOnlyList<Fault> PulledCables()
+    {
+        var apart = cluster.All.Where(r => r.Network is not null).ToArray();
+        return
+        [
+            .. apart.Select(r => new Fault(FaultKind.CutOff, r.Name, TimeSpan.FromMilliseconds(_random.Next(300, 1500)))),
+            .. apart.Select(r => new Fault(FaultKind.CutOff, r.Name, TimeSpan.FromMilliseconds(_random.Next(6000, 9000)))),
+            new Fault(FaultKind.Kill, cluster.Silos[0].Name, TimeSpan.FromSeconds(1)),
+            new Fault(FaultKind.CutOff, cluster.Silos[^1].Name, TimeSpan.FromMilliseconds(_random.Next(500, 9000))),
+        ];
+    }
+
     /// <summary>Any fault.</summary>
     public Fault Next()
     {
@@ -155,14 +168,14 @@ internal sealed class FaultMaker(FaultCluster cluster, int seed, Action<string> 
                 }
                 break;
             default:
-                await PacketFilter.CutAsync(victim.Ports);
+                await (victim.Network?.CutAsync() ?? PacketFilter.CutAsync(victim.Ports));
                 try
                 {
                     await Task.Delay(fault.Duration);
                 }
                 finally
                 {
-                    await PacketFilter.HealAsync(victim.Ports);
+                    await (victim.Network?.HealAsync() ?? PacketFilter.HealAsync(victim.Ports));
                 }
                 break;
         }

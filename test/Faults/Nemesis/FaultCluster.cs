@@ -13,27 +13,32 @@ internal sealed class FaultCluster : IAsyncDisposable
 {
     private readonly string _data = Directory.CreateTempSubdirectory("orleanscluster-faults-").FullName;
     private readonly List<HttpClient> _clients = [];
-    private readonly List<(string Name, int Port)> _apiPorts = [];
+    private readonly List<(string Name, string Address, int Port)> _apiPorts = [];
+    private readonly NetworkNamespaces? _network;
 
-    private FaultCluster(int silos, int apiServers, int kubelets, int? minReplicas, string program)
+    private FaultCluster(int silos, int apiServers, int kubelets, int? minReplicas, string program, NetworkNamespaces? network, IReadOnlyList<NetworkNamespace> apart)
     {
-        RoleProcess Role(string name, string[] arguments, params int[] ports) => new(name, program, [.. arguments, "--log-level", "Warning"], ports);
+        RoleProcess Role(string name, NetworkNamespace? place, string[] arguments, params int[] ports) =>
+            new(name, program, [.. arguments, "--log-level", "Warning"], ports) { Network = place };
+        _network = network;
+        var host = network?.Host ?? "127.0.0.1";
         if (minReplicas is not null)
             Sentinels = new SentinelSet(Folder("redis"), guarded: minReplicas > 0);
         var redisPort = RoleProcess.FreePort();
-        Redis = Sentinels?.First ?? RedisServer("redis", redisPort, Folder("redis"));
+        Redis = Sentinels?.First ?? RedisServer("redis", redisPort, Folder("redis"), network is null ? [] : ["--bind", "127.0.0.1", host, "--protected-mode", "no"]);
         Id = $"faults-{redisPort}";
         string[] cluster =
         [
-            "--redis", Sentinels?.Address ?? $"127.0.0.1:{redisPort}", "--cluster-id", Id, "--redis-min-replicas", $"{minReplicas ?? 0}",
+            "--redis", Sentinels?.Address ?? $"{host}:{redisPort}", "--cluster-id", Id, "--redis-min-replicas", $"{minReplicas ?? 0}",
         ];
         for (var i = 1; i <= silos; i++)
         {
             int siloPort = RoleProcess.FreePort(), gateway = RoleProcess.FreePort();
+            var place = i == silos ? apart.ElementAtOrDefault(0) : null;
             Silos.Add(Role(
-                $"silo-{i}",
+                $"silo-{i}", place,
                 [
-                    "silo", "--data", Folder("control"), .. cluster, "--silo-port", $"{siloPort}", "--gateway-port", $"{gateway}", "--node-monitor-grace-period", "5",
+                    "silo", "--data", Folder("control"), .. cluster, "--advertise", place?.Address ?? host, "--silo-port", $"{siloPort}", "--gateway-port", $"{gateway}", "--node-monitor-grace-period", "5",
                     "--node-heartbeat-interval", "1", "--default-eviction-delay", "3",
                 ],
                 siloPort, gateway));
@@ -41,13 +46,15 @@ internal sealed class FaultCluster : IAsyncDisposable
         for (var i = 1; i <= apiServers; i++)
         {
             var port = RoleProcess.FreePort();
-            _apiPorts.Add(($"api-{i}", port));
-            ApiServers.Add(Role($"api-{i}", ["apiserver", "--data", Folder("control"), .. cluster, "--port", $"{port}"], port));
+            var place = i == apiServers ? apart.ElementAtOrDefault(1) : null;
+            var address = place?.Address ?? host;
+            _apiPorts.Add(($"api-{i}", address, port));
+            ApiServers.Add(Role($"api-{i}", place, ["apiserver", "--data", Folder("control"), .. cluster, "--address", address, "--port", $"{port}"], port));
         }
         for (var i = 1; i <= kubelets; i++)
         {
             // They share the control plane's certificates, and keep their pods' files apart by name.
-            Kubelets.Add(Role($"kubelet-{i}", ["kubelet", "--data", Folder("control"), .. cluster, "--name", $"node-{i}", "--runtime", "hollow"]));
+            Kubelets.Add(Role($"kubelet-{i}", null, ["kubelet", "--data", Folder("control"), .. cluster, "--name", $"node-{i}", "--runtime", "hollow"]));
         }
     }
 
@@ -74,10 +81,22 @@ internal sealed class FaultCluster : IAsyncDisposable
     /// <param name="kubelets">Node agents, one node each.</param>
     /// <param name="minReplicas">Null: one Redis alone. A number: Redis with a replica and sentinels, and so many replicas asked for every write.</param>
     /// <param name="program">The build that the roles run; null: the one under test.</param>
-    public static async Task<FaultCluster> StartAsync(int silos = 2, int apiServers = 2, int kubelets = 3, int? minReplicas = null, string? program = null)
+    /// <param name="apart">True: the last silo and the last API server live in network namespaces of their own.</param>
+    public static async Task<FaultCluster> StartAsync(
+        int silos = 2, int apiServers = 2, int kubelets = 3, int? minReplicas = null, string? program = null, bool apart = false)
     {
         program ??= Repository.Executable;
-        var cluster = new FaultCluster(silos, apiServers, kubelets, minReplicas, program);
+        var network = apart ? await NetworkNamespaces.CreateAsync() : null;
+        FaultCluster cluster;
+        try
+        {
+            cluster = new FaultCluster(silos, apiServers, kubelets, minReplicas, program, network, network is null ? [] : [await network.AddAsync(), await network.AddAsync()]);
+        }
+        catch when (network is not null)
+        {
+            await network.DisposeAsync();
+            throw;
+        }
         try
         {
             (await Command.RunAsync(program, ["pki", "init", "--data", cluster.Folder("control")])).OrFail();
@@ -145,7 +164,7 @@ internal sealed class FaultCluster : IAsyncDisposable
         if (!File.Exists(Path.Combine(control, "token")))
             return "no token yet";
         if (Endpoints.Count == 0)
-            Endpoints = [.. _apiPorts.Select(p => new ApiEndpoint(p.Name, Http(control, p.Port)))];
+            Endpoints = [.. _apiPorts.Select(p => new ApiEndpoint(p.Name, Http(control, p.Address, p.Port)))];
         var unready = new List<string>();
         foreach (var role in All.Where(r => !r.IsRunning))
             unready.Add($"{role.Name} does not run");
@@ -206,6 +225,8 @@ internal sealed class FaultCluster : IAsyncDisposable
             client.Dispose();
         foreach (var role in All.Reverse())
             await role.DisposeAsync();
+        if (_network is not null)
+            await _network.DisposeAsync();
         Directory.Delete(_data, recursive: true);
     }
 
@@ -215,7 +236,7 @@ internal sealed class FaultCluster : IAsyncDisposable
 
     private string Folder(string name) => Directory.CreateDirectory(Path.Combine(_data, name)).FullName;
 
-    private HttpClient Http(string control, int port)
+    private HttpClient Http(string control, string address, int port)
     {
         var authority = X509CertificateLoader.LoadCertificateFromFile(Path.Combine(control, "pki", "ca.crt"));
         var handler = new SocketsHttpHandler
@@ -234,7 +255,7 @@ internal sealed class FaultCluster : IAsyncDisposable
                 },
             },
         };
-        var client = new HttpClient(handler) { BaseAddress = new Uri($"https://127.0.0.1:{port}/"), Timeout = Timeout.InfiniteTimeSpan };
+        var client = new HttpClient(handler) { BaseAddress = new Uri($"https://{address}:{port}/"), Timeout = Timeout.InfiniteTimeSpan };
         client.DefaultRequestHeaders.Authorization = new("Bearer", File.ReadAllText(Path.Combine(control, "token")).Trim());
         _clients.Add(client);
         return client;

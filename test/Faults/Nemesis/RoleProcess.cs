@@ -18,6 +18,7 @@ internal sealed class RoleProcess(string name, string program, IReadOnlyList<str
     private const int LogLines = 4000;
     private static readonly ConcurrentDictionary<int, byte> GivenOut = new();
     private readonly ConcurrentQueue<string> _log = new();
+    private readonly Lock _starting = new();
     private Process? _process;
     private Task _reading = Task.CompletedTask;
 
@@ -25,6 +26,9 @@ internal sealed class RoleProcess(string name, string program, IReadOnlyList<str
 
     /// <summary>The ports it listens on; cutting it off is dropping what goes to and from them.</summary>
     public IReadOnlyList<int> Ports => ports;
+
+    /// <summary>Where it runs if it has a network of its own; cutting it off is taking that link down.</summary>
+    public NetworkNamespace? Network { get; init; }
 
     /// <summary>What the next start runs: another build of the same program, during an upgrade.</summary>
     public string Program { get; set; } = program;
@@ -54,15 +58,19 @@ internal sealed class RoleProcess(string name, string program, IReadOnlyList<str
     /// <param name="more">Arguments for this start only.</param>
     public void Start(params IReadOnlyList<string> more)
     {
-        if (IsRunning)
-            throw new InvalidOperationException($"{name} already runs.");
-        Starts++;
-        IsWanted = true;
-        _process?.Dispose();
-        Note($"----- start {Starts}: {string.Join(' ', arguments)}");
-        _process = Command.Start(Program, [.. arguments, .. more]);
-        _process.StandardInput.Close();
-        _reading = Task.WhenAll(CollectAsync(_process.StandardOutput), CollectAsync(_process.StandardError));
+        // Whoever ended it and whoever looks after it may both want it back.
+        lock (_starting)
+        {
+            if (IsRunning)
+                return;
+            Starts++;
+            _process?.Dispose();
+            Note($"----- start {Starts}: {string.Join(' ', arguments)}");
+            _process = Network is null ? Command.Start(Program, [.. arguments, .. more]) : Command.Start("ip", ["netns", "exec", Network.Name, Program, .. arguments, .. more]);
+            IsWanted = true;
+            _process.StandardInput.Close();
+            _reading = Task.WhenAll(CollectAsync(_process.StandardOutput), CollectAsync(_process.StandardError));
+        }
     }
 
     /// <summary>SIGKILL: nothing is tidied up.</summary>

@@ -21,6 +21,14 @@ public sealed class FaultTests
         await RunAsync(seed, maker => maker.EveryKind().Select(f => (Fault[])[f]));
     }
 
+    /// <summary>A silo and an API server as if on machines of their own, whose cables are pulled.</summary>
+    [Fact]
+    public async Task Processes_in_networks_of_their_own_are_cut_off_from_everything_and_nothing_is_lost()
+    {
+        Assert.SkipUnless(NetworkNamespaces.IsAvailable, "Network namespaces need root, iproute2 and iptables.");
+        await RunAsync(Seeds.New(), maker => maker.PulledCables().Select(f => (Fault[])[f]), apart: true);
+    }
+
     /// <summary>A replica has every acknowledged write, so that a failover loses none.</summary>
     [Fact]
     [Trait("Category", "Long")]
@@ -59,10 +67,10 @@ public sealed class FaultTests
         }
     }
 
-    private static async Task<IReadOnlyList<Fault>> RunAsync(int seed, Func<FaultMaker, IEnumerable<Fault[]>> faults, int? minReplicas = null)
+    private static async Task<IReadOnlyList<Fault>> RunAsync(int seed, Func<FaultMaker, IEnumerable<Fault[]>> faults, int? minReplicas = null, bool apart = false)
     {
         Say($"seed {seed} (FAULTS_SEED={seed} replays its decisions)");
-        await using var cluster = await FaultCluster.StartAsync(minReplicas: minReplicas);
+        await using var cluster = await FaultCluster.StartAsync(minReplicas: minReplicas, apart: apart);
         var run = new FaultRun(cluster, seed, Say);
         var verdict = await run.RunAsync(faults, mayLose: minReplicas == 0);
         Say($"{Count(run.Faults)}");
