@@ -91,6 +91,8 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
             Doubt(); // What another activation has written since is not known here.
         }
         var reply = await WriteAsync(request, cancellationToken);
+        if (request.Repeated && !request.DryRun && reply.GetError() is { Reason: "NotFound" or "AlreadyExists" })
+            reply = Fail(RepeatedWrite.Unclear(_key)); // The first call may yet arrive, and find what it needs.
         // A reply that leaves it open is no answer to a repetition.
         if (reply.Code < 500 && !request.DryRun)
             _answered.Add(request.RequestId, reply);
@@ -103,10 +105,12 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
         try
         {
             Tried? tried = null;
+            var committed = false;
             for (int decision = 0, looks = 0; decision < MaxDecisions; decision++)
             {
                 try
                 {
+                    var remembered = _loaded;
                     await LoadAsync(cancellationToken); // (3)
                     if (tried is not null && WasCommitted(tried))
                         return Succeed(tried.Code, _current ?? tried.Removed!, tried.Warnings, request.Subresource) with { Removed = _current is null };
@@ -114,7 +118,10 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
                         return Fail(StatusError.Timeout("the object changed for too long while the request was decided; it was not carried out"));
                     if (request.Repeated && await RepeatedWrite.JudgeAsync(request, _definition!, _key, _current, services, cancellationToken) is { } verdict)
                         return verdict.Error is { } unclear ? Fail(unclear) : Succeed(verdict.Code, verdict.Object!, [], request.Subresource);
-                    if (await TryExecuteAsync(request, decision, t => tried = t, cancellationToken) is { } reply)
+                    if (await TryExecuteAsync(request, decision, Note, cancellationToken) is not { } reply)
+                        continue;
+                    // A refusal, or that nothing changes, no commit has checked: what was remembered may be another activation's past.
+                    if (committed || !remembered || !await HasMovedOnAsync(cancellationToken))
                         return reply;
                 }
                 catch (StoreUnavailableException) when (looks < MaxLooks)
@@ -124,6 +131,12 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
                 }
             }
             return Fail(StatusError.Modified(_definition!.Plural, _definition.Group, _key.Name));
+
+            void Note(Tried? commit)
+            {
+                tried = commit;
+                committed |= commit is not null;
+            }
         }
         catch (StatusException refused)
         {
@@ -154,11 +167,6 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
         var current = _current;
         if (request.Verb == ObjectVerb.Create && current is not null)
         {
-            // Who is told that it exists may rely on it, so the store is asked once whether it has lost it.
-            var epoch = services.Store.EpochOf(_key.Resource);
-            await services.Store.GetRevisionAsync(_key.Resource, cancellationToken);
-            if (epoch != services.Store.EpochOf(_key.Resource))
-                return null;
             var stored = CanonicalJson.Parse(current.Value);
             return (string?)stored["metadata"]?["uid"] == request.NewUid.ToString()
                 ? Succeed(201, current, []) // Our own create, whose first answer was lost.
@@ -248,6 +256,17 @@ public sealed partial class ObjectGrain(ObjectGrainServices services, ILogger<Ob
             _epoch = epoch == 0 ? services.Store.EpochOf(_key.Resource) : epoch;
             _loaded = true;
         }
+    }
+
+    /// <summary>True if the store shows another state than the one that was decided on, which is in doubt then.</summary>
+    private async ValueTask<bool> HasMovedOnAsync(CancellationToken cancellationToken)
+    {
+        var known = _current;
+        var stored = await services.Store.GetAsync(_key.Resource, _key.StorageKey, cancellationToken);
+        if (stored?.Revision == known?.Revision)
+            return false;
+        Doubt();
+        return true;
     }
 
     // What is in the store is not known any more.

@@ -12,6 +12,7 @@ namespace OrleansCluster.ControlPlane.Objects;
 /// others   the object has not changed since the request was first sent → carry it out; the commit's expected revision keeps a late first call out
 ///          it has changed, and the request would change nothing now    → 200: its effect is there
 ///          it has changed otherwise                                    → 504: ours or another's, nobody can tell; never a second time
+/// refusal  NotFound and AlreadyExists may be otherwise when the first call comes, a Conflict stays → 504
 /// </code>
 /// Where the caller does not know a revision from before (`SentAfter`), merge patches and updates are carried out again, as level-triggered callers want.
 /// </summary>
@@ -34,14 +35,14 @@ internal static class RepeatedWrite
         if (request.Verb == ObjectVerb.Create)
             return await JudgeCreateAsync(request, key, current, services, cancellationToken);
         if (request.SentAfter < 0)
-            return request.ContentType == MediaTypes.JsonPatch && request.Verb == ObjectVerb.Patch ? Unclear(key) : null;
+            return request.ContentType == MediaTypes.JsonPatch && request.Verb == ObjectVerb.Patch ? IsUnclear(key) : null;
         if (request.Verb == ObjectVerb.Delete && current is null)
             return await JudgeDeleteAsync(request.SentAfter, key, services.Store, cancellationToken);
         if (!await HasChangedAsync(request.SentAfter, key, current, services.Store, cancellationToken))
             return null;
         return current is not null && await ChangesNothingAsync(request, definition, key, current, services, cancellationToken)
             ? new Verdict(200, current, null)
-            : Unclear(key);
+            : IsUnclear(key);
     }
 
     private static async ValueTask<Verdict?> JudgeCreateAsync(
@@ -63,7 +64,7 @@ internal static class RepeatedWrite
         }
         catch (CompactedException)
         {
-            return Unclear(key);
+            return IsUnclear(key);
         }
     }
 
@@ -79,7 +80,7 @@ internal static class RepeatedWrite
         }
         catch (CompactedException)
         {
-            return Unclear(key);
+            return IsUnclear(key);
         }
     }
 
@@ -138,6 +139,9 @@ internal static class RepeatedWrite
 
     private static string? UidOf(byte[] value) => (string?)CanonicalJson.Parse(value)["metadata"]?["uid"];
 
-    private static Verdict Unclear(ObjectKey key) => new(
-        504, null, StatusError.Timeout($"the outcome of the request is unknown: its first call had no answer, and {key} has changed since"));
+    /// <summary>The refusal of a repetition about which nothing certain can be said: the first call may have been carried out, or may be yet.</summary>
+    public static StatusError Unclear(ObjectKey key) =>
+        StatusError.Timeout($"the outcome of the request is unknown: its first call had no answer and may have changed {key}, or may yet");
+
+    private static Verdict IsUnclear(ObjectKey key) => new(504, null, Unclear(key));
 }

@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
 using OrleansCluster.Api;
 using OrleansCluster.ControlPlane.Tests.Harness;
+using OrleansCluster.Storage;
 
 namespace OrleansCluster.ControlPlane.Tests.Objects;
 
@@ -105,6 +106,38 @@ public sealed class RepeatedWriteTests : IAsyncDisposable
         var request = Request(ObjectVerb.Delete);
         Assert.Equal(200, (await SendAsync(request)).Code);
         Assert.Equal(200, (await SendAsync(request with { Repeated = true })).Code);
+    }
+
+    [Fact]
+    public async Task Delete_OfWhatIsNotThere_IsUnclear_ForItsFirstCallMayYetFindIt()
+    {
+        await StartAsync();
+        await SendAsync(Request(ObjectVerb.Delete));
+        await ForgetAsync();
+        var request = Request(ObjectVerb.Delete) with { SentAfter = await RevisionAsync(), Repeated = true };
+        Assert.Equal(504, (await SendAsync(request)).Code);
+        Assert.Equal(404, (await SendAsync(Request(ObjectVerb.Delete))).Code);
+    }
+
+    /// <summary>Another activation (or a store that lost its tail) has gone on: what is remembered here is the past, and no ground for a refusal.</summary>
+    [Fact]
+    public async Task Refusal_FromMemory_IsCheckedAgainstTheStore()
+    {
+        await StartAsync();
+        var stored = (await Cluster.GetAsync("configmaps", "a"))!;
+        var key = Cluster.Key("configmaps", "a");
+        var now = await Cluster.Inner.GetAsync(key.Resource, key.StorageKey, TestContext.Current.CancellationToken);
+        var moved = await Cluster.Inner.CommitAsync(
+            new Commit { Resource = key.Resource, Key = key.StorageKey, Kind = CommitKind.Put, Value = now!.Value, ExpectedRevision = now.Revision }, TestContext.Current.CancellationToken);
+        stored["metadata"]!["resourceVersion"] = $"{moved.Revision}";
+        stored["data"] = new JsonObject { ["k"] = "v" };
+        Assert.Equal(200, (await SendAsync(Request(ObjectVerb.Update) with { Body = CanonicalJson.SerializeNode(stored) })).Code);
+
+        var after = await Cluster.Inner.GetAsync(key.Resource, key.StorageKey, TestContext.Current.CancellationToken);
+        await Cluster.Inner.CommitAsync(
+            new Commit { Resource = key.Resource, Key = key.StorageKey, Kind = CommitKind.Delete, Value = after!.Value, ExpectedRevision = after.Revision }, TestContext.Current.CancellationToken);
+        var create = new ObjectRequest { Verb = ObjectVerb.Create, NewUid = Guid.NewGuid(), Body = """{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a","namespace":"default"} }"""u8.ToArray() };
+        Assert.Equal(201, (await SendAsync(create)).Code);
     }
 
     [Fact]
