@@ -121,7 +121,11 @@ public sealed partial class NodeGrain(
     public async Task<ConnectReply> ConnectAsync(INodeObserver observer, NodeHello hello, CancellationToken cancellationToken)
     {
         if (_session is { } old)
+        {
+            // Forgotten first: if what follows fails, the next connect must not end it a second time.
+            _session = null;
             await old.DisposeAsync();
+        }
         // The complete set must not be older than this call, or pods bound a moment ago would look removed.
         await nodePods.GetLatestAsync(Name, cancellationToken);
         _session = NodeSession.Open(hello.SessionId, Name, observer, nodePods, _traces, time, logger);

@@ -21,10 +21,7 @@ public sealed class FaultTests
         await RunAsync(seed, maker => maker.EveryKind().Select(f => (Fault[])[f]));
     }
 
-    /// <summary>
-    /// A silo and an API server as if on machines of their own, whose cables are pulled. Long until it has failed in none of many runs: in one of six a node agent
-    /// was answered "The CancellationTokenSource has been disposed" by the runtime from then on, and its node stayed lost.
-    /// </summary>
+    /// <summary>A silo and an API server as if on machines of their own, whose cables are pulled. Long until it has failed in none of many runs.</summary>
     [Fact]
     [Trait("Category", "Long")]
     public async Task Processes_in_networks_of_their_own_are_cut_off_from_everything_and_nothing_is_lost()

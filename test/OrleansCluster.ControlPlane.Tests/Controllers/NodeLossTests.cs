@@ -1,6 +1,7 @@
 using Microsoft.Extensions.Time.Testing;
 using OrleansCluster.ControlPlane.Controllers;
 using OrleansCluster.ControlPlane.Tests.Harness;
+using OrleansCluster.Storage;
 
 namespace OrleansCluster.ControlPlane.Tests.Controllers;
 
@@ -31,6 +32,33 @@ public sealed class NodeLossTests
         Assert.True(time.GetUtcNow() - Begin >= TimeSpan.FromSeconds(350), "not before the pod's toleration of 300 s ends");
         Assert.False(pods.Single(p => p.At("metadata", "name") == "bare").IsDeleting());
         Assert.Null(pods.Single(p => p.Owner() is not null && p.Uid() != replica.Uid()).At("spec", "nodeName"));
+    }
+
+    [Fact]
+    public async Task An_agent_connects_again_after_a_connect_that_broke_off_half_way()
+    {
+        var away = false;
+        await using var cluster = await TestCluster.StartAsync(new()
+        {
+            Store = inner => StoreProxy.Around(inner, (_, commit) => commit(), method =>
+            {
+                if (Volatile.Read(ref away) && method == nameof(IObjectStore.GetRevisionAsync))
+                    throw new StoreUnavailableException("as if cut off");
+            }),
+        });
+        await cluster.CreateAsync("nodes", Manifests.Node("n1"));
+        var node = cluster.Grains.GetGrain<INodeGrain>("n1");
+        var observer = new SilentObserver();
+        var reference = cluster.Grains.CreateObjectReference<INodeObserver>(observer);
+        await node.ConnectAsync(reference, new NodeHello { SessionId = "first" }, TestContext.Current.CancellationToken);
+
+        Volatile.Write(ref away, true);
+        await Assert.ThrowsAnyAsync<Exception>(() => node.ConnectAsync(reference, new NodeHello { SessionId = "broken" }, TestContext.Current.CancellationToken));
+        Volatile.Write(ref away, false);
+
+        await node.ConnectAsync(reference, new NodeHello { SessionId = "second" }, TestContext.Current.CancellationToken);
+        Assert.True((await node.HeartbeatAsync(new NodeHeartbeat { SessionId = "second" }, TestContext.Current.CancellationToken)).Known);
+        GC.KeepAlive(observer);
     }
 
     [Fact]
@@ -112,4 +140,11 @@ public sealed class NodeLossTests
 
     private static HashSet<string> Taints(System.Text.Json.Nodes.JsonObject? node) =>
         [.. (node?["spec"]?["taints"] as System.Text.Json.Nodes.JsonArray ?? []).Select(t => $"{t.At("key")}:{t.At("effect")}")];
+
+    private sealed class SilentObserver : INodeObserver
+    {
+        public Task SyncPodsAsync(PodSync sync) => Task.CompletedTask;
+
+        public Task SessionEndedAsync(string node, string sessionId) => Task.CompletedTask;
+    }
 }

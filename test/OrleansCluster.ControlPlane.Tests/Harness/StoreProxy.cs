@@ -3,17 +3,20 @@ using OrleansCluster.Storage;
 
 namespace OrleansCluster.ControlPlane.Tests.Harness;
 
-/// <summary>A store that passes everything on, except that a test may stand in the way of commits.</summary>
+/// <summary>A store that passes everything on, except that a test may stand in the way.</summary>
 internal static class StoreProxy
 {
     /// <param name="inner">The store.</param>
     /// <param name="commit">Stands for the commit: gets the batch and the way to really do it.</param>
+    /// <param name="before">Called with the name of every other method before it; may throw in its place.</param>
     public static IObjectStore Around(
-        IObjectStore inner, Func<IReadOnlyList<Commit>, Func<ValueTask<IReadOnlyList<CommitResult>>>, ValueTask<IReadOnlyList<CommitResult>>> commit)
+        IObjectStore inner, Func<IReadOnlyList<Commit>, Func<ValueTask<IReadOnlyList<CommitResult>>>, ValueTask<IReadOnlyList<CommitResult>>> commit,
+        Action<string>? before = null)
     {
         var proxy = DispatchProxy.Create<IObjectStore, Proxy>();
         ((Proxy)proxy).Inner = inner;
         ((Proxy)proxy).Commit = commit;
+        ((Proxy)proxy).Before = before ?? (_ => { });
         return proxy;
     }
 
@@ -22,6 +25,8 @@ internal static class StoreProxy
         public IObjectStore Inner { get; set; } = null!;
 
         public Func<IReadOnlyList<Commit>, Func<ValueTask<IReadOnlyList<CommitResult>>>, ValueTask<IReadOnlyList<CommitResult>>> Commit { get; set; } = null!;
+
+        public Action<string> Before { get; set; } = null!;
 
         protected override object? Invoke(MethodInfo? targetMethod, object?[]? args)
         {
@@ -33,6 +38,7 @@ internal static class StoreProxy
                 var batch = (IReadOnlyList<Commit>)args[0]!;
                 return Commit(batch, () => Inner.CommitAsync(batch, cancellation));
             }
+            Before(targetMethod.Name);
             try
             {
                 return targetMethod.Invoke(Inner, args);
